@@ -1,0 +1,128 @@
+// Package bootstrap writes the manifests that put Sluice into a cluster and into its repository: the components, the
+// sync of the repository with itself, the kustomization that joins them, and the patches that switch on Azure workload
+// identity.
+//
+// The names are Flux's (Deployment and ServiceAccount kustomize-controller, Service source-controller, the ClusterRoles)
+// so that federated credentials, patches and other Flux controllers go on working. Of what a user's repository already
+// holds, only gotk-components.yaml and gotk-sync.yaml are overwritten.
+//
+// The package is pure: it writes no file, and talks to neither Git nor a cluster; its callers do.
+package bootstrap
+
+import (
+	"bytes"
+	"embed"
+	"fmt"
+	"regexp"
+	"strings"
+	"text/template"
+
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"sigs.k8s.io/yaml"
+
+	"github.com/sluice-gitops/sluice/internal/crds"
+)
+
+// Release is the version that the repository's generated examples name: the one being worked towards, or released.
+const Release = "v0.1.0"
+
+// DefaultNamespace is where the components live unless told otherwise.
+const DefaultNamespace = "flux-system"
+
+const imageRepository = "ghcr.io/sluice-gitops/sluice"
+
+// Options choose what the components manifest names. The zero value is this release in DefaultNamespace.
+type Options struct {
+	Namespace string // of the components; DefaultNamespace if empty
+	Version   string // as `sluice version` prints it; Release if empty
+	Image     string // of the controller; the project's own image at Version if empty
+}
+
+func (o Options) withDefaults() Options {
+	if o.Namespace == "" {
+		o.Namespace = DefaultNamespace
+	}
+	if o.Version == "" {
+		o.Version = Release
+	}
+	if o.Image == "" {
+		o.Image = imageRepository + ":" + o.VersionLabel()
+	}
+	return o
+}
+
+// VersionLabel is the version as a label value or image tag: build metadata follows "_" for want of "+".
+func (o Options) VersionLabel() string { return strings.ReplaceAll(o.Version, "+", "_") }
+
+var imageReference = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:/@-]*$`)
+
+// check refuses what would not survive as a plain YAML scalar, or what the API server would refuse later.
+func (o Options) check() error {
+	if errs := validation.IsDNS1123Label(o.Namespace); len(errs) > 0 {
+		return fmt.Errorf("namespace %q: %s", o.Namespace, errs[0])
+	}
+	if errs := validation.IsValidLabelValue(o.VersionLabel()); len(errs) > 0 {
+		return fmt.Errorf("version %q: %s", o.Version, errs[0])
+	}
+	if !imageReference.MatchString(o.Image) {
+		return fmt.Errorf("image %q is not an image reference", o.Image)
+	}
+	return nil
+}
+
+//go:embed manifests/*.yaml
+var manifests embed.FS
+
+var templates = template.Must(template.ParseFS(manifests, "manifests/*.yaml"))
+
+const componentsHeader = `# The components of Sluice %s, written by "sluice bootstrap". Do not edit: patch them from kustomization.yaml.
+`
+
+// Components returns gotk-components.yaml: namespace, definitions, service account, roles, network policy, Service and
+// Deployment, as a YAML stream. Equal options give equal bytes.
+func Components(o Options) ([]byte, error) {
+	o = o.withDefaults()
+	if err := o.check(); err != nil {
+		return nil, err
+	}
+	var out bytes.Buffer
+	fmt.Fprintf(&out, componentsHeader, o.Version)
+	for _, part := range []string{"namespace.yaml", "", "rbac.yaml", "network.yaml", "deployment.yaml"} {
+		if part == "" {
+			if err := writeDefinitions(&out, o); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		out.WriteString("---\n")
+		if err := templates.ExecuteTemplate(&out, part, o); err != nil {
+			return nil, fmt.Errorf("%s: %w", part, err)
+		}
+	}
+	return out.Bytes(), nil
+}
+
+// writeDefinitions appends the CRDs with the labels that `flux check` and `flux uninstall` select by.
+func writeDefinitions(out *bytes.Buffer, o Options) error {
+	for _, def := range crds.All() {
+		def.Labels = map[string]string{
+			"app.kubernetes.io/instance": o.Namespace,
+			"app.kubernetes.io/part-of":  "flux",
+			"app.kubernetes.io/version":  o.VersionLabel(),
+		}
+		m, err := runtime.DefaultUnstructuredConverter.ToUnstructured(def)
+		if err != nil {
+			return fmt.Errorf("%s: %w", def.Name, err)
+		}
+		delete(m, "status")
+		delete(m["metadata"].(map[string]any), "creationTimestamp")
+		text, err := yaml.Marshal(m)
+		if err != nil {
+			return fmt.Errorf("%s: %w", def.Name, err)
+		}
+		out.WriteString("---\n")
+		out.Write(text)
+	}
+	return nil
+}

@@ -1,0 +1,102 @@
+package bootstrap
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+)
+
+// Folder is the name of the folder, under a cluster's path, that holds the components and the sync.
+const Folder = "flux-system"
+
+// Repository says what bootstrap is to write for one cluster, and what is there already.
+type Repository struct {
+	Components Options
+	Sync       SyncOptions // Sync.Path is the cluster's folder in the repository
+	Identity   *Identity   // nil: no workload-identity patches are written
+	Existing   fs.FS       // the repository's root as it stands; nil: empty
+}
+
+// Files returns the files to write, by slash-separated path from the repository's root: the components and the sync
+// always, kustomization.yaml and the patches only where they are missing, lack an entry, or hold placeholders. Files
+// that would not change are left out.
+func Files(r Repository) (map[string][]byte, error) {
+	r.Sync = r.Sync.withDefaults()
+	if r.Components.Namespace == "" {
+		r.Components.Namespace = r.Sync.Namespace
+	}
+	w := writer{root: path.Join(clean(r.Sync.Path), Folder), existing: r.Existing, out: map[string][]byte{}}
+
+	components, err := Components(r.Components)
+	if err != nil {
+		return nil, err
+	}
+	sync, err := Sync(r.Sync)
+	if err != nil {
+		return nil, err
+	}
+	w.put(ComponentsFile, components)
+	w.put(SyncFile, sync)
+	if err := w.putKustomization(r); err != nil {
+		return nil, err
+	}
+	return w.out, w.err
+}
+
+// putKustomization writes the patches and the kustomization.yaml that lists them.
+func (w *writer) putKustomization(r Repository) error {
+	var listed []string
+	if r.Identity != nil {
+		patches, err := WorkloadIdentityPatches(r.Components.Namespace, r.Identity.ClientID, r.Identity.TenantID)
+		if err != nil {
+			return err
+		}
+		for _, name := range patchPaths {
+			if w.read(name) == nil {
+				w.put(name, patches[name])
+			}
+		}
+		if was := w.read(ServiceAccountPatch); was != nil && (r.Identity.Replace || holdsPlaceholder(was)) {
+			now, err := r.Identity.annotate(was)
+			if err != nil {
+				return fmt.Errorf("%s: %w", path.Join(w.root, ServiceAccountPatch), err)
+			}
+			w.put(ServiceAccountPatch, now)
+		}
+		listed = patchPaths
+	}
+	text, err := KustomizationYAML(w.read(KustomizationFile), listed...)
+	if err != nil {
+		return fmt.Errorf("%s: %w", w.root, err)
+	}
+	w.put(KustomizationFile, text)
+	return nil
+}
+
+// writer collects what differs from the repository as it stands, and the first error of reading that.
+type writer struct {
+	root     string
+	existing fs.FS
+	out      map[string][]byte
+	err      error
+}
+
+func (w *writer) put(name string, data []byte) {
+	if was := w.read(name); was == nil || !bytes.Equal(was, data) {
+		w.out[path.Join(w.root, name)] = data
+	}
+}
+
+// read returns a file of the flux-system folder as the repository has it, or nil.
+func (w *writer) read(name string) []byte {
+	if w.existing == nil {
+		return nil
+	}
+	data, err := fs.ReadFile(w.existing, path.Join(w.root, name))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) && w.err == nil {
+		w.err = err
+	}
+	return data
+}

@@ -1,0 +1,87 @@
+package bootstrap
+
+import (
+	"fmt"
+	"strings"
+
+	"sigs.k8s.io/kustomize/kyaml/yaml"
+)
+
+// ComponentsFile and SyncFile are what bootstrap owns in the flux-system folder; KustomizationFile joins them with what
+// the user adds.
+const (
+	ComponentsFile    = "gotk-components.yaml"
+	SyncFile          = "gotk-sync.yaml"
+	KustomizationFile = "kustomization.yaml"
+)
+
+// KustomizationYAML returns the flux-system folder's kustomization.yaml with the two generated files as resources and
+// patches as patch files. An existing one keeps everything it says, comments and order included, and gains what it
+// lacks; when it lacks nothing it comes back byte for byte.
+func KustomizationYAML(existing []byte, patches ...string) ([]byte, error) {
+	if len(strings.TrimSpace(string(existing))) == 0 {
+		existing = []byte("apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\n")
+	}
+	root, err := yaml.Parse(string(existing))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", KustomizationFile, err)
+	}
+	changed := false
+	for _, name := range []string{ComponentsFile, SyncFile} {
+		added, err := listed{"resources", "", name}.addTo(root)
+		if err != nil {
+			return nil, err
+		}
+		changed = changed || added
+	}
+	for _, name := range patches {
+		added, err := listed{"patches", "path", name}.addTo(root)
+		if err != nil {
+			return nil, err
+		}
+		changed = changed || added
+	}
+	if !changed {
+		return existing, nil
+	}
+	text, err := root.String()
+	return []byte(text), err
+}
+
+// listed is one entry of a list of file names: a string, or a map with the name under key.
+type listed struct{ field, key, name string }
+
+// addTo appends the entry unless the list, or Flux's older patchesStrategicMerge, already names the file.
+func (l listed) addTo(root *yaml.RNode) (bool, error) {
+	list, err := root.Pipe(yaml.LookupCreate(yaml.SequenceNode, l.field))
+	if err != nil {
+		return false, fmt.Errorf("%s: %s: %w", KustomizationFile, l.field, err)
+	}
+	elements, err := list.Elements()
+	if err != nil {
+		return false, fmt.Errorf("%s: %s: %w", KustomizationFile, l.field, err)
+	}
+	if l.field == "patches" {
+		if older := root.Field("patchesStrategicMerge"); older != nil {
+			more, err := older.Value.Elements()
+			if err != nil {
+				return false, fmt.Errorf("%s: patchesStrategicMerge: %w", KustomizationFile, err)
+			}
+			elements = append(elements, more...)
+		}
+	}
+	for _, e := range elements {
+		name := e.YNode().Value
+		if f := e.Field(l.key); l.key != "" && e.YNode().Kind == yaml.MappingNode && f != nil {
+			name = f.Value.YNode().Value
+		}
+		if clean(name) == clean(l.name) {
+			return false, nil
+		}
+	}
+	entry := yaml.NewStringRNode(l.name)
+	if l.key != "" {
+		entry = yaml.NewMapRNode(&map[string]string{l.key: l.name})
+	}
+	return true, list.PipeE(yaml.Append(entry.YNode()))
+}
