@@ -177,23 +177,23 @@ func TestEveryRefusalNamesCauseAndFix(t *testing.T) {
 func TestFaultsBesideRefusals(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
-		entra entra
+		entra *entra
 		opts  policy.TokenRequestOptions
 		token string
 		want  string
 		hop   fault.Hop
 	}{
-		{"unknown host", entra{transport: errors.New("dial tcp: lookup login.microsoftonline.com: no such host")}, vaultScope, saToken(), "SLU-ENTRA-032", fault.HopEntra},
-		{"refused connection", entra{transport: errors.New("dial tcp 127.0.0.1:1: connect: connection refused")}, vaultScope, saToken(), "SLU-ENTRA-032", fault.HopEntra},
-		{"untrusted CA", entra{transport: errors.New("tls: failed to verify certificate: x509: certificate signed by unknown authority")}, vaultScope, saToken(), "SLU-ENTRA-032", fault.HopEntra},
-		{"outage", entra{status: 503}, vaultScope, saToken(), "SLU-ENTRA-031", fault.HopEntra},
-		{"other tenant's vault", entra{}, policy.TokenRequestOptions{Scopes: vaultScope.Scopes, TenantID: "99999999-2222-4333-8444-555555555555"}, saToken(), "SLU-ENTRA-030", fault.HopEntra},
-		{"empty token file", entra{}, vaultScope, "", "SLU-IDENTITY-004", fault.HopIdentity},
-		{"token file is no JWT", entra{}, vaultScope, "hello.SECRETSIGNATURE", "SLU-IDENTITY-004", fault.HopIdentity},
-		{"no token file", entra{}, vaultScope, "absent", "SLU-IDENTITY-003", fault.HopIdentity},
+		{"unknown host", &entra{transport: errors.New("dial tcp: lookup login.microsoftonline.com: no such host")}, vaultScope, saToken(), "SLU-ENTRA-032", fault.HopEntra},
+		{"refused connection", &entra{transport: errors.New("dial tcp 127.0.0.1:1: connect: connection refused")}, vaultScope, saToken(), "SLU-ENTRA-032", fault.HopEntra},
+		{"untrusted CA", &entra{transport: errors.New("tls: failed to verify certificate: x509: certificate signed by unknown authority")}, vaultScope, saToken(), "SLU-ENTRA-032", fault.HopEntra},
+		{"outage", &entra{status: 503}, vaultScope, saToken(), "SLU-ENTRA-031", fault.HopEntra},
+		{"other tenant's vault", &entra{}, policy.TokenRequestOptions{Scopes: vaultScope.Scopes, TenantID: "99999999-2222-4333-8444-555555555555"}, saToken(), "SLU-ENTRA-030", fault.HopEntra},
+		{"empty token file", &entra{}, vaultScope, "", "SLU-IDENTITY-004", fault.HopIdentity},
+		{"token file is no JWT", &entra{}, vaultScope, "hello.SECRETSIGNATURE", "SLU-IDENTITY-004", fault.HopIdentity},
+		{"no token file", &entra{}, vaultScope, "absent", "SLU-IDENTITY-003", fault.HopIdentity},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			w, file := newWorkload(t, &tt.entra, nil)
+			w, file := newWorkload(t, tt.entra, nil)
 			if tt.token == "absent" {
 				os.Remove(file)
 			} else if err := os.WriteFile(file, []byte(tt.token), 0o600); err != nil {
