@@ -1,0 +1,68 @@
+# make or make help lists the targets. Everything needs only Go, git and make.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help build up down test judges check generate golden fuzz clean
+
+# One setting for every go command: a build with cgo and one without share nothing in Go's cache.
+export CGO_ENABLED := 0
+
+VERSION ?= $(shell git describe --tags --match 'v*' --dirty 2>/dev/null)
+FUZZTIME ?= 10s
+
+# The control plane says which Kubernetes it is; without the link flags it would call itself v0.0.0-master.
+KUBERNETES := $(shell awk '$$1 == "k8s.io/kubernetes" {print $$2; exit}' cluster/go.mod)
+kubeflags = -X $(1).gitVersion=$(KUBERNETES) -X $(1).gitMajor=$(word 1,$(subst ., ,$(KUBERNETES:v%=%))) \
+	-X $(1).gitMinor=$(word 2,$(subst ., ,$(KUBERNETES:v%=%))) -X $(1).gitTreeState=clean
+
+# Packages whose tests are judged by programs that are not ours, and packages with golden files.
+JUDGED = $(shell grep -rlE '^//go:build .*judges' --include='*_test.go' cmd internal e2e examples | xargs -r -n1 dirname | sort -u | sed 's|^|./|')
+GOLDEN = $(shell grep -rlE 'flag\.Bool\("update"' --include='*_test.go' internal examples | xargs -r -n1 dirname | sort -u | sed 's|^|./|')
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## bin/sluice and bin/sluice-cluster (minutes the first time, seconds after)
+	go build -ldflags "-s -w -X github.com/sluice-gitops/sluice/internal/cli.Version=$(VERSION)" -o bin/sluice ./cmd/sluice
+	cd cluster && go build -ldflags "-s -w $(call kubeflags,k8s.io/component-base/version) $(call kubeflags,k8s.io/client-go/pkg/version)" -o ../bin/sluice-cluster .
+
+up: build ## build, then run the whole system here: ends with a secret decrypted in the cluster
+	bin/sluice up
+
+down: ## stop the system that make up started; its data stays
+	bin/sluice down
+
+# The end-to-end scripts measure time, so they run after everything else and by themselves.
+test: build ## test everything, end to end too
+	go test -timeout 15m $$(go list ./... | grep -v '/e2e$$')
+	cd cluster && go test -timeout 15m ./...
+	go test -timeout 45m -count=1 ./e2e
+
+judges: build ## test against programs that are not ours (.ci/run installs them)
+	@if [ -z "$(JUDGED)" ]; then echo "no test has the build tag judges"; else \
+	set -x; go test -timeout 30m -count=1 -tags judges -run Judge $(JUDGED); fi
+
+check: ## formatting, vet, staticcheck, and the laws of internal/lawtest
+	@unformatted=$$(gofmt -l $$(git ls-files --cached --others --exclude-standard '*.go' | xargs -r ls 2>/dev/null)); \
+	if [ -n "$$unformatted" ]; then echo "not formatted (gofmt -w):"; echo "$$unformatted"; exit 1; fi
+	go vet ./...
+	@if [ -n "$(JUDGED)" ]; then set -x; go vet -tags judges $(JUDGED); fi
+	cd cluster && go vet ./...
+	go tool staticcheck ./...
+	go test ./internal/lawtest
+
+generate: ## what is generated from Go types: the CRDs
+	go generate ./...
+
+golden: generate ## rewrite golden files and the sample's generated files; read the diff before committing
+	go test $(GOLDEN) -update
+
+fuzz: ## run every fuzz target for FUZZTIME (10s)
+	@grep -rnoE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]+' cmd internal examples | while IFS=: read -r file _ func; do \
+	  echo "$${func#func } in $$(dirname $$file)"; \
+	  go test -run '^$$' -fuzz "^$${func#func }$$" -fuzztime $(FUZZTIME) ./$$(dirname $$file) < /dev/null; \
+	done
+
+clean: ## remove what was built
+	rm -rf bin
