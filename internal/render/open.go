@@ -1,0 +1,124 @@
+package render
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"path"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/sluice-gitops/sluice/internal/fault"
+)
+
+// opensAtOnce bounds how many documents of one render wait for their data keys together.
+const opensAtOnce = 8
+
+// sealed is a SOPS document that the build will read.
+type sealed struct {
+	reference
+	name  string // what Open is told: the path, with an extension that says the format
+	data  []byte
+	plain []byte
+}
+
+// open puts the plaintext of SOPS documents in the place where kustomize reads them. It runs before the build takes its
+// lock: a slow vault must not hold up other builds.
+func (r *renderer) open(ctx context.Context) error {
+	docs, err := r.sealed()
+	if err != nil || r.req.Open == nil {
+		return err
+	}
+	for _, d := range docs {
+		for _, other := range r.refs.files {
+			if other.path == d.path && other.use.publishes() {
+				return bothWays(d.reference, other)
+			}
+		}
+	}
+	errs := make([]error, len(docs))
+	group, openCtx := errgroup.WithContext(ctx)
+	group.SetLimit(opensAtOnce)
+	for i, d := range docs {
+		group.Go(func() error {
+			d.plain, errs[i] = r.req.Open(openCtx, d.name, d.data)
+			return errs[i]
+		})
+	}
+	_ = group.Wait() // errs has them in the order of the files
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if err := firstCause(errs); err != nil {
+		return err
+	}
+	for _, d := range docs {
+		r.fs.overlay[d.path] = d.plain
+		r.secrets.addDocument(d.path, d.use, d.data, d.plain)
+	}
+	return nil
+}
+
+// firstCause prefers an error that is not the cancellation which another one caused.
+func firstCause(errs []error) error {
+	var cancelled error
+	for _, err := range errs {
+		switch {
+		case err == nil:
+		case errors.Is(err, context.Canceled):
+			cancelled = err
+		default:
+			return err
+		}
+	}
+	return cancelled
+}
+
+// sealed lists the SOPS documents among the files that Flux would decrypt, each once, in the order of the walk.
+func (r *renderer) sealed() ([]*sealed, error) {
+	if r.req.Encrypted == nil {
+		return nil, nil
+	}
+	var out []*sealed
+	seen := map[string]bool{}
+	for _, ref := range r.refs.files {
+		if !ref.use.opened() || seen[ref.path] {
+			continue
+		}
+		seen[ref.path] = true
+		data, err := r.fs.load(ref.path)
+		if err != nil {
+			return nil, err
+		}
+		d := &sealed{reference: ref, name: ref.path, data: data}
+		if ref.use == useSecretEnv && !hasFormat(ref.path) {
+			d.name += ".env" // an env file is dotenv unless its extension says otherwise
+		}
+		// Every format names sops in its metadata. Looking for the word first spares most files a parse.
+		if bytes.Contains(data, []byte("sops")) && r.req.Encrypted(d.name, data) {
+			out = append(out, d)
+		}
+	}
+	return out, nil
+}
+
+// hasFormat says whether a file's extension is one that SOPS knows.
+func hasFormat(p string) bool {
+	switch path.Ext(p) {
+	case ".yaml", ".yml", ".json", ".env", ".ini":
+		return true
+	}
+	return false
+}
+
+// bothWays refuses a document that one reference opens and another would publish.
+func bothWays(opened, published reference) error {
+	return &fault.Fault{
+		Code: "SLU-RENDER-012", Hop: fault.HopRender, File: opened.path, Reason: reasonBuild,
+		Seen: fmt.Sprintf("the encrypted file is read by %s in %s and by %s in %s",
+			opened.field, opened.from, published.field, published.from),
+		Why: "the first decrypts it, the second would publish the plaintext",
+		Fix: "let only one of the two name it",
+	}
+}

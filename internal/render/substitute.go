@@ -1,0 +1,100 @@
+package render
+
+import (
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+
+	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	"github.com/fluxcd/pkg/envsubst"
+	"sigs.k8s.io/kustomize/api/resource"
+	"sigs.k8s.io/yaml"
+
+	"github.com/sluice-gitops/sluice/internal/fault"
+)
+
+// substitution replaces ${var} in the objects' YAML, as spec.postBuild says. A nil one leaves objects alone.
+type substitution struct {
+	r    *renderer
+	vars map[string]string
+}
+
+// substituteKey is the label or annotation that, as "disabled", exempts an object.
+const substituteKey = "kustomize.toolkit.fluxcd.io/substitute"
+
+var varName = regexp.MustCompile(`^[_[:alpha:]][_[:alpha:][:digit:]]*$`)
+
+// substitution gathers the variables; nil if there is nothing to substitute.
+func (r *renderer) substitution() (*substitution, error) {
+	post := r.req.Kustomization.Spec.PostBuild
+	if post == nil {
+		return nil, nil
+	}
+	vars := map[string]string{}
+	for _, from := range []map[string]string{r.req.Vars, post.Substitute} {
+		for name, value := range from {
+			vars[name] = strings.ReplaceAll(value, "\n", "")
+		}
+	}
+	if len(vars) == 0 && post.SubstituteStrategy != kustomizev1.SubstituteStrategyAlways {
+		return nil, nil
+	}
+	for _, name := range slices.Sorted(maps.Keys(vars)) {
+		if !varName.MatchString(name) {
+			return nil, &fault.Fault{
+				Code: "SLU-RENDER-010", Hop: fault.HopRender, Reason: reasonBuild,
+				Seen: fmt.Sprintf("%q is no variable name", name),
+				Fix:  "use letters, digits and underscores, and begin with no digit, in spec.postBuild and in what it refers to",
+			}
+		}
+		r.secrets.vars = append(r.secrets.vars, vars[name])
+	}
+	return &substitution{r: r, vars: vars}, nil
+}
+
+// apply returns the object as JSON, substituted unless it is exempt.
+func (s *substitution) apply(res *resource.Resource) ([]byte, error) {
+	if s == nil || res.GetLabels()[substituteKey] == kustomizev1.DisabledValue ||
+		res.GetAnnotations()[substituteKey] == kustomizev1.DisabledValue {
+		return res.MarshalJSON()
+	}
+	// Like Flux, substitute in the YAML text of the whole object: a value may change a scalar's type.
+	text, err := res.AsYAML()
+	if err != nil {
+		return nil, err
+	}
+	out := string(text)
+	err = guard(func() (err error) {
+		out, err = envsubst.Eval(out, func(name string) (string, bool) {
+			value, ok := s.vars[name]
+			return value, ok || s.r.req.LooseVars
+		})
+		return err
+	})
+	if err != nil {
+		return nil, s.failed(res, err)
+	}
+	data, err := yaml.YAMLToJSON([]byte(out))
+	if err != nil {
+		return nil, s.r.unreadable(res, err)
+	}
+	return data, nil
+}
+
+var notSet = regexp.MustCompile(`variable not set \(strict mode\): "([^"]*)"`)
+
+func (s *substitution) failed(res *resource.Resource, err error) error {
+	f := &fault.Fault{
+		Code: "SLU-RENDER-010", Hop: fault.HopRender, Reason: reasonBuild,
+		File: s.r.fileOf(res.GetKind(), res.GetName()), Object: res.GetKind() + "/" + res.GetName(),
+		Seen: "variables cannot be substituted", Why: shorten(plain(err.Error()), maxMessage),
+		Fix: "write $${…} for text that is no variable, or annotate the object with " + substituteKey + ": disabled",
+	}
+	if m := notSet.FindStringSubmatch(err.Error()); m != nil {
+		f.Seen, f.Why = "variable "+m[1]+" has neither a value nor a default", ""
+		f.Fix = fmt.Sprintf("set it under spec.postBuild, write ${%s:=default}, or $${%s} if it is text", m[1], m[1])
+	}
+	return f
+}
