@@ -84,11 +84,12 @@ func (p *Plan) Decide(desired *unstructured.Unstructured, l Live) (Change, error
 		return is(Created, "it did not exist")
 	}
 	if !marked(desired, KeySSA, "Merge") && !marked(live, KeySSA, "Merge") {
-		if c.TakeOver = foreign(l.DryRun.GetManagedFields()); len(c.TakeOver) > 0 {
+		c.TakeOver, c.Remove = foreign(l.DryRun.GetManagedFields()), Leftovers(l.DryRun)
+		if len(c.TakeOver) > 0 {
 			return is(Configured, "the fields of %s are taken over", strings.Join(c.TakeOver, ", "))
 		}
-		if notes := Leftovers(l.DryRun); len(notes) > 0 {
-			return is(Configured, "%s is removed", strings.Join(notes, ", "))
+		if len(c.Remove) > 0 {
+			return is(Configured, "%s is removed", strings.Join(c.Remove, ", "))
 		}
 	}
 	if l.Settled {

@@ -1,0 +1,126 @@
+package apply
+
+import (
+	"context"
+	"encoding/json"
+	"strings"
+	"time"
+
+	"github.com/fluxcd/pkg/ssa"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
+
+	"github.com/sluice-gitops/sluice/internal/fault"
+	"github.com/sluice-gitops/sluice/internal/plan"
+)
+
+// write carries out one change and keeps the API server's answer in it.
+func (a *Applier) write(ctx context.Context, p *plan.Plan, it *item) *fault.Fault {
+	var err error
+	switch it.change.Action {
+	case plan.Replaced:
+		err = a.clear(ctx, it)
+	case plan.Configured:
+		err = a.takeOver(ctx, p, it)
+	}
+	if it.fault != nil {
+		return it.fault
+	}
+	if err != nil {
+		return a.explain(fault.HopApply, it.change.ID, err)
+	}
+	live, err := a.apply(ctx, it.target, it.body)
+	if err != nil {
+		return a.explain(fault.HopApply, it.change.ID, err)
+	}
+	it.change.Live, it.written = live, true
+	return nil
+}
+
+// clear deletes the object that stands in the way, and waits until it is gone.
+func (a *Applier) clear(ctx context.Context, it *item) error {
+	if err := it.target.remove(ctx, it.change.Live); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, a.StageTimeout)
+	defer cancel()
+	return it.target.gone(ctx, it.change.Live.GetUID())
+}
+
+// takeOver makes the fields of kubectl and its like ours, so that those that left the manifest vanish with the apply
+// that follows, and removes what such tools left in the metadata. It rests on the dry-run's view of the object, and is
+// locked to it: if someone else writes in between, the object is tried anew.
+func (a *Applier) takeOver(ctx context.Context, p *plan.Plan, it *item) error {
+	for try := 1; ; try++ {
+		body, err := a.takeOverPatch(it)
+		if err != nil || body == nil {
+			return err
+		}
+		_, err = it.target.objects.Patch(ctx, it.target.name, types.JSONPatchType, body, metav1.PatchOptions{FieldManager: a.FieldManager})
+		if !apierrors.IsConflict(err) || try == 3 {
+			return err
+		}
+		if a.try(ctx, p, it, false); it.fault != nil || it.change.Action != plan.Configured {
+			return nil // the fault is in the item; anything else than a takeover needs no patch
+		}
+	}
+}
+
+type patchOp struct {
+	Op    string `json:"op"`
+	Path  string `json:"path"`
+	Value any    `json:"value,omitempty"`
+}
+
+// takeOverPatch returns the patch, or nil if there is nothing to take over.
+func (a *Applier) takeOverPatch(it *item) ([]byte, error) {
+	var ops []patchOp
+	if len(it.change.TakeOver) > 0 {
+		var managers []ssa.FieldManager
+		for _, m := range plan.TakenOver {
+			managers = append(managers, ssa.FieldManager{Name: m.Prefix, OperationType: m.Operation})
+		}
+		entries, err := ssa.PatchReplaceFieldsManagers(it.merged, managers, a.FieldManager)
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range entries {
+			ops = append(ops, patchOp{e.Operation, e.Path, e.Value})
+		}
+	}
+	for _, key := range it.change.Remove {
+		ops = append(ops, patchOp{Op: "remove", Path: "/metadata/annotations/" + strings.ReplaceAll(key, "/", "~1")})
+	}
+	if len(ops) == 0 {
+		return nil, nil
+	}
+	ops = append(ops, patchOp{"replace", "/metadata/resourceVersion", it.lock})
+	return json.Marshal(ops)
+}
+
+// dryRunSoon makes the dry-run of an object whose kind is established, but not routed to yet.
+func (a *Applier) dryRunSoon(ctx context.Context, it *item) (u *unstructured.Unstructured, r *reply, err error) {
+	again := wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, 10*time.Second, true, func(ctx context.Context) (bool, error) {
+		u, r, err = a.dryRun(ctx, it.target, it.body)
+		return !unrouted(err), nil
+	})
+	if err == nil {
+		err = again
+	}
+	return u, r, err
+}
+
+// metadataOnly gives the plan an object of which only the metadata was read.
+func metadataOnly(m *metav1.PartialObjectMetadata) *unstructured.Unstructured {
+	u := &unstructured.Unstructured{Object: map[string]any{}}
+	u.SetName(m.Name)
+	u.SetNamespace(m.Namespace)
+	u.SetUID(m.UID)
+	u.SetResourceVersion(m.ResourceVersion)
+	u.SetLabels(m.Labels)
+	u.SetAnnotations(m.Annotations)
+	return u
+}
