@@ -1,0 +1,51 @@
+package sops
+
+import (
+	"strings"
+
+	getsops "github.com/getsops/sops/v3"
+	"github.com/getsops/sops/v3/config"
+	"github.com/getsops/sops/v3/stores/dotenv"
+	"github.com/getsops/sops/v3/stores/ini"
+	"github.com/getsops/sops/v3/stores/json"
+	"github.com/getsops/sops/v3/stores/yaml"
+)
+
+// Format is how a document is written down. Its values are the names that sops's --input-type takes.
+type Format string
+
+// The formats. Binary documents are JSON with the content as one value.
+const (
+	YAML   Format = "yaml"
+	JSON   Format = "json"
+	Dotenv Format = "dotenv"
+	INI    Format = "ini"
+	Binary Format = "binary"
+)
+
+// FormatFor tells the format by the file's name, as sops and Flux do.
+func FormatFor(path string) Format {
+	for suffix, f := range map[string]Format{".yaml": YAML, ".yml": YAML, ".json": JSON, ".env": Dotenv, ".ini": INI} {
+		if strings.HasSuffix(path, suffix) {
+			return f
+		}
+	}
+	return Binary
+}
+
+// store returns the library's reader and writer of a format; indent applies to YAML, 0 is the library's default.
+func store(f Format, indent int) getsops.Store {
+	c := config.NewStoresConfig()
+	c.YAML.Indent = indent
+	switch f {
+	case YAML:
+		return yaml.NewStore(&c.YAML)
+	case JSON:
+		return json.NewStore(&c.JSON)
+	case Dotenv:
+		return dotenv.NewStore(&c.Dotenv)
+	case INI:
+		return ini.NewStore(&c.INI)
+	}
+	return json.NewBinaryStore(&c.JSONBinary)
+}
