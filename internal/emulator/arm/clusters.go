@@ -1,0 +1,138 @@
+package arm
+
+import (
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/sluice-gitops/sluice/internal/emulator/store"
+)
+
+// A managed cluster here is a description of the local one: whatever its name, its issuer is the platform's, because
+// there is one API server behind it.
+
+type clusterRequest struct {
+	resourceRequest
+	Properties map[string]any `json:"properties"`
+}
+
+func clusterBody(state *store.State, c *store.Cluster) map[string]any {
+	properties := maps.Clone(c.Properties)
+	if properties == nil {
+		properties = map[string]any{}
+	}
+	issuer := map[string]any{"enabled": c.OIDC}
+	if c.OIDC {
+		issuer["issuerURL"] = state.Issuer()
+	}
+	security := map[string]any{}
+	if given, isMap := properties["securityProfile"].(map[string]any); isMap {
+		security = maps.Clone(given)
+	}
+	security["workloadIdentity"] = map[string]any{"enabled": c.WorkloadIdentity}
+	properties["oidcIssuerProfile"] = issuer
+	properties["securityProfile"] = security
+	properties["provisioningState"] = "Succeeded"
+	properties["powerState"] = map[string]string{"code": "Running"}
+	return resource(state, c.Group, clusterType, c.Name, c.Location, c.Tags, properties)
+}
+
+// cluster returns the cluster that the path names.
+func (r *request) cluster(state *store.State) (*store.Cluster, error) {
+	g, err := r.group(state)
+	if err != nil {
+		return nil, err
+	}
+	if c := state.Clusters[store.GroupedID(g.Name, r.vars["cluster"])]; c != nil {
+		return c, nil
+	}
+	return nil, notFound(clusterType, r.vars["cluster"], g.Name)
+}
+
+func (s *Service) listClusters(r *request) (answer, error) {
+	group, only := r.vars["group"]
+	if only {
+		if _, err := r.group(r.state); err != nil {
+			return answer{}, err
+		}
+	}
+	var items []any
+	for _, key := range slices.Sorted(maps.Keys(r.state.Clusters)) {
+		if c := r.state.Clusters[key]; !only || strings.EqualFold(c.Group, group) {
+			items = append(items, clusterBody(r.state, c))
+		}
+	}
+	return okList(items)
+}
+
+func (s *Service) getCluster(r *request) (answer, error) {
+	c, err := r.cluster(r.state)
+	if err != nil {
+		return answer{}, err
+	}
+	return ok(clusterBody(r.state, c))
+}
+
+func (s *Service) putCluster(r *request) (answer, error) {
+	var in clusterRequest
+	if err := r.decode(&in); err != nil {
+		return answer{}, err
+	}
+	if err := in.needLocation(); err != nil {
+		return answer{}, err
+	}
+	out := answer{status: http.StatusOK}
+	err := s.store.Update(func(state *store.State) error {
+		g, err := r.group(state)
+		if err != nil {
+			return err
+		}
+		key := store.GroupedID(g.Name, r.vars["cluster"])
+		c := state.Clusters[key]
+		if c == nil {
+			c = &store.Cluster{Group: g.Name, Name: r.vars["cluster"], Location: in.Location}
+			state.Clusters[key] = c
+			out.status = http.StatusCreated
+		}
+		oidc := enabled(in.Properties, "oidcIssuerProfile")
+		if c.OIDC && !oidc {
+			return fail(http.StatusBadRequest, "OIDCIssuerFeatureCannotBeDisabled", "The OIDC issuer feature cannot be disabled once it is on.")
+		}
+		c.OIDC, c.WorkloadIdentity = oidc, enabled(in.Properties, "securityProfile", "workloadIdentity")
+		if c.WorkloadIdentity && !c.OIDC {
+			return fail(http.StatusBadRequest, "InvalidParameter", "Workload identity needs the OIDC issuer to be on.")
+		}
+		c.Properties, c.Tags = in.Properties, in.Tags
+		delete(c.Properties, "oidcIssuerProfile")
+		out.body = clusterBody(state, c)
+		return nil
+	})
+	return out, err
+}
+
+// enabled reads the "enabled" flag under the nested objects of that path.
+func enabled(properties map[string]any, path ...string) bool {
+	for _, name := range path {
+		properties, _ = properties[name].(map[string]any)
+	}
+	on, _ := properties["enabled"].(bool)
+	return on
+}
+
+func (s *Service) deleteCluster(r *request) (answer, error) {
+	out := answer{status: http.StatusOK}
+	err := s.store.Update(func(state *store.State) error {
+		g, err := r.group(state)
+		if err != nil {
+			return err
+		}
+		key := store.GroupedID(g.Name, r.vars["cluster"])
+		if state.Clusters[key] == nil {
+			out.status = http.StatusNoContent
+		}
+		delete(state.Clusters, key)
+		return nil
+	})
+	return out, err
+}

@@ -1,0 +1,141 @@
+package arm
+
+import (
+	"maps"
+	"net/http"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/sluice-gitops/sluice/internal/emulator/store"
+)
+
+var groupName = regexp.MustCompile(`^[\p{L}\p{N}_().-]{0,89}[\p{L}\p{N}_()-]$`)
+
+// resourceRequest is what every tracked resource's body has.
+type resourceRequest struct {
+	Location string            `json:"location"`
+	Tags     map[string]string `json:"tags"`
+}
+
+func (in *resourceRequest) needLocation() error {
+	if in.Location == "" {
+		return fail(http.StatusBadRequest, "LocationRequired", "The location property is required for this definition.")
+	}
+	in.Location = strings.ToLower(strings.ReplaceAll(in.Location, " ", ""))
+	return nil
+}
+
+// resource is the frame of every tracked resource's body.
+func resource(state *store.State, group, kind, name, location string, tags map[string]string, properties any) map[string]any {
+	body := map[string]any{
+		"id": resourceID(state, group, kind, name), "name": name, "type": kind, "location": location, "properties": properties,
+	}
+	if tags == nil {
+		tags = map[string]string{}
+	}
+	body["tags"] = tags
+	return body
+}
+
+func resourceID(state *store.State, group, kind, name string) string {
+	return "/subscriptions/" + state.Subscription + "/resourceGroups/" + group + "/providers/" + kind + "/" + name
+}
+
+func notFound(kind, name, group string) error {
+	return fail(http.StatusNotFound, "ResourceNotFound", "The Resource '%s/%s' under resource group '%s' was not found.", kind, name, group)
+}
+
+func groupBody(state *store.State, g *store.Group) any {
+	tags := g.Tags
+	if tags == nil {
+		tags = map[string]string{}
+	}
+	return map[string]any{
+		"id": "/subscriptions/" + state.Subscription + "/resourceGroups/" + g.Name, "name": g.Name,
+		"type": "Microsoft.Resources/resourceGroups", "location": g.Location, "tags": tags,
+		"properties": map[string]string{"provisioningState": "Succeeded"},
+	}
+}
+
+func (s *Service) listGroups(r *request) (answer, error) {
+	var items []any
+	for _, key := range slices.Sorted(maps.Keys(r.state.Groups)) {
+		items = append(items, groupBody(r.state, r.state.Groups[key]))
+	}
+	return okList(items)
+}
+
+func (s *Service) putGroup(r *request) (answer, error) {
+	var in resourceRequest
+	if err := r.decode(&in); err != nil {
+		return answer{}, err
+	}
+	if err := in.needLocation(); err != nil {
+		return answer{}, err
+	}
+	name := r.vars["group"]
+	if !groupName.MatchString(name) {
+		return answer{}, fail(http.StatusBadRequest, "InvalidResourceGroup", "The resource group name '%s' is not valid.", name)
+	}
+	out := answer{status: http.StatusOK}
+	err := s.store.Update(func(state *store.State) error {
+		g := state.Groups[store.Fold(name)]
+		if g == nil {
+			g = &store.Group{Name: name, Location: in.Location}
+			state.Groups[store.Fold(name)] = g
+			out.status = http.StatusCreated
+		}
+		if g.Location != in.Location {
+			return fail(http.StatusConflict, "InvalidResourceGroupLocation",
+				"Invalid resource group location '%s'. The Resource group already exists in location '%s'.", in.Location, g.Location)
+		}
+		g.Tags = in.Tags
+		out.body = groupBody(state, g)
+		return nil
+	})
+	return out, err
+}
+
+func (s *Service) getGroup(r *request) (answer, error) {
+	g, err := r.group(r.state)
+	if err != nil {
+		return answer{}, err
+	}
+	return ok(groupBody(r.state, g))
+}
+
+func (s *Service) headGroup(r *request) (answer, error) {
+	if _, err := r.group(r.state); err != nil {
+		return answer{status: http.StatusNotFound}, nil
+	}
+	return answer{status: http.StatusNoContent}, nil
+}
+
+// deleteGroup takes everything in the group along; vaults can still be recovered.
+func (s *Service) deleteGroup(r *request) (answer, error) {
+	err := s.store.Update(func(state *store.State) error {
+		g, err := r.group(state)
+		if err != nil {
+			return err
+		}
+		maps.DeleteFunc(state.Identities, func(_ string, i *store.Identity) bool { return strings.EqualFold(i.Group, g.Name) })
+		maps.DeleteFunc(state.Clusters, func(_ string, c *store.Cluster) bool { return strings.EqualFold(c.Group, g.Name) })
+		for _, v := range state.Vaults {
+			if strings.EqualFold(v.Group, g.Name) {
+				softDelete(v, s.now())
+			}
+		}
+		delete(state.Groups, store.Fold(g.Name))
+		return nil
+	})
+	return answer{status: http.StatusOK}, err
+}
+
+func softDelete(v *store.Vault, now time.Time) {
+	if v.Deleted == nil {
+		now = now.UTC()
+		v.Deleted = &now
+	}
+}
