@@ -1,7 +1,10 @@
 package bootstrap
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
+	"io"
 	"strings"
 
 	"sigs.k8s.io/kustomize/kyaml/yaml"
@@ -22,7 +25,7 @@ func KustomizationYAML(existing []byte, patches ...string) ([]byte, error) {
 	if len(strings.TrimSpace(string(existing))) == 0 {
 		existing = []byte("apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\n")
 	}
-	root, err := yaml.Parse(string(existing))
+	root, err := parseMapping(existing)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", KustomizationFile, err)
 	}
@@ -48,11 +51,33 @@ func KustomizationYAML(existing []byte, patches ...string) ([]byte, error) {
 	return []byte(text), err
 }
 
+// parseMapping reads the one mapping that the file must be: what else stood in it would be lost when it is written.
+func parseMapping(data []byte) (*yaml.RNode, error) {
+	d := yaml.NewDecoder(bytes.NewReader(data))
+	var doc, more yaml.Node
+	if err := d.Decode(&doc); err != nil {
+		return nil, err
+	}
+	if err := d.Decode(&more); !errors.Is(err, io.EOF) {
+		return nil, errors.New("more than one document")
+	}
+	root := yaml.NewRNode(&doc)
+	if root.YNode().Kind != yaml.MappingNode {
+		return nil, errors.New("not a mapping")
+	}
+	return root, nil
+}
+
 // listed is one entry of a list of file names: a string, or a map with the name under key.
 type listed struct{ field, key, name string }
 
 // addTo appends the entry unless the list, or Flux's older patchesStrategicMerge, already names the file.
 func (l listed) addTo(root *yaml.RNode) (bool, error) {
+	if f := root.Field(l.field); f != nil && f.Value.YNode().Tag == yaml.NodeTagNull {
+		if err := root.PipeE(yaml.Clear(l.field)); err != nil { // an appended entry would be lost in a null
+			return false, fmt.Errorf("%s: %s: %w", KustomizationFile, l.field, err)
+		}
+	}
 	list, err := root.Pipe(yaml.LookupCreate(yaml.SequenceNode, l.field))
 	if err != nil {
 		return false, fmt.Errorf("%s: %s: %w", KustomizationFile, l.field, err)
@@ -62,7 +87,7 @@ func (l listed) addTo(root *yaml.RNode) (bool, error) {
 		return false, fmt.Errorf("%s: %s: %w", KustomizationFile, l.field, err)
 	}
 	if l.field == "patches" {
-		if older := root.Field("patchesStrategicMerge"); older != nil {
+		if older := root.Field("patchesStrategicMerge"); older != nil && older.Value.YNode().Tag != yaml.NodeTagNull {
 			more, err := older.Value.Elements()
 			if err != nil {
 				return false, fmt.Errorf("%s: patchesStrategicMerge: %w", KustomizationFile, err)
