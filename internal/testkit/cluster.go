@@ -3,17 +3,16 @@ package testkit
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 	"sigs.k8s.io/controller-runtime/pkg/log"
-	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 )
 
 // Env is a running API server.
@@ -40,7 +39,7 @@ var shared struct {
 // Main runs the tests of a package that uses Cluster, stops its server and exits. Call it from TestMain.
 func Main(m *testing.M) {
 	shared.managed = true
-	log.SetLogger(zap.New(zap.WriteTo(io.Discard))) // or controller-runtime complains half a minute later
+	log.SetLogger(logr.Discard()) // or controller-runtime complains half a minute later
 	code := m.Run()
 	if shared.server != nil {
 		if err := shared.server.stop(); err != nil {
