@@ -1,10 +1,7 @@
 package bootstrap
 
 import (
-	"bytes"
 	"flag"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -12,27 +9,11 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"sigs.k8s.io/yaml"
+
+	"github.com/sluice-gitops/sluice/internal/testkit"
 )
 
-var update = flag.Bool("update", false, "rewrite golden files")
-
-// golden compares got with testdata/name, and with -update writes it.
-func golden(t *testing.T, name string, got []byte) {
-	t.Helper()
-	file := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(file, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(got, want) {
-		t.Errorf("%s differs; if that is meant: make golden\n%s", file, got)
-	}
-}
+var _ = flag.Bool("update", false, "rewrite golden files")
 
 func mustComponents(t *testing.T, o Options) []byte {
 	t.Helper()
@@ -71,7 +52,7 @@ func TestComponentsAreTheGoldenFileWithoutTheDefinitions(t *testing.T) {
 			kept = append(kept, doc)
 		}
 	}
-	golden(t, "components.yaml", []byte(strings.Join(kept, "---\n")))
+	testkit.Golden(t, "testdata/components.yaml", []byte(strings.Join(kept, "---\n")))
 }
 
 func TestComponentsFollowNamespaceVersionAndImage(t *testing.T) {

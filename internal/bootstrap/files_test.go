@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"testing/fstest"
+
+	"github.com/sluice-gitops/sluice/internal/testkit"
 )
 
 const dir = "gitops/aks/flux-system/"
@@ -53,10 +55,10 @@ func TestAnEmptyRepositoryGetsEveryFile(t *testing.T) {
 	if got := names(files); got != want {
 		t.Fatalf("files %s, want %s", got, want)
 	}
-	golden(t, "sync.yaml", files[dir+SyncFile])
-	golden(t, "kustomization.yaml", files[dir+KustomizationFile])
-	golden(t, "deployment-patch.yaml", files[dir+DeploymentPatch])
-	golden(t, "service-account-patch.yaml", files[dir+ServiceAccountPatch])
+	testkit.Golden(t, "testdata/sync.yaml", files[dir+SyncFile])
+	testkit.Golden(t, "testdata/kustomization.yaml", files[dir+KustomizationFile])
+	testkit.Golden(t, "testdata/deployment-patch.yaml", files[dir+DeploymentPatch])
+	testkit.Golden(t, "testdata/service-account-patch.yaml", files[dir+ServiceAccountPatch])
 }
 
 func TestASecondRunWritesNothing(t *testing.T) {
