@@ -18,7 +18,7 @@ kubeflags = -X $(1).gitVersion=$(KUBERNETES) -X $(1).gitMajor=$(word 1,$(subst .
 
 # Packages whose tests are judged by programs that are not ours, and packages with golden files.
 JUDGED = $(shell grep -rlE '^//go:build .*judges' --include='*_test.go' cmd internal e2e examples | xargs -r -n1 dirname | sort -u | sed 's|^|./|')
-GOLDEN = $(shell grep -rlE 'flag\.Bool\("update"' --include='*_test.go' internal examples | xargs -r -n1 dirname | sort -u | sed 's|^|./|')
+GOLDEN = $(shell grep -rlE 'flag.Bool."update"' --include='*_test.go' internal examples | xargs -r -n1 dirname | sort -u | sed 's|^|./|')
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

@@ -87,7 +87,7 @@ var stages = map[string][]string{
 	"internal/inventory": {},
 	"internal/health":    {"internal/inventory"},
 	"internal/plan":      {"internal/inventory"},
-	"internal/apply":     {"internal/plan", "internal/inventory"},
+	"internal/apply":     {"internal/plan", "internal/inventory", "internal/health"}, // a CRD must be established before its objects
 	"internal/live":      {"internal/plan", "internal/inventory", "internal/health"},
 }
 
