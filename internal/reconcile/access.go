@@ -1,0 +1,58 @@
+package reconcile
+
+import (
+	"context"
+
+	"github.com/fluxcd/pkg/apis/meta"
+	sourcev1 "github.com/fluxcd/source-controller/api/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/sluice-gitops/sluice/internal/fault"
+)
+
+// permitted refuses what this release cannot do and what the controller's flags forbid.
+func (k *Kustomizations) permitted(obj *Kustomization) error {
+	if err := unsupportedInKustomization(obj); err != nil {
+		return err
+	}
+	ref := obj.Spec.SourceRef
+	if k.Options.NoCrossNamespaceRefs && ref.Namespace != "" && ref.Namespace != obj.Namespace {
+		return &fault.Fault{
+			Code: "SLU-API-002", Hop: fault.HopAPI, Object: "Kustomization/" + obj.Namespace + "/" + obj.Name,
+			Seen: "spec.sourceRef names " + ref.Kind + " '" + ref.Namespace + "/" + ref.Name + "' of another namespace",
+			Why:  "cross-namespace references have been blocked by --no-cross-namespace-refs",
+			Fix:  "use a source in namespace " + obj.Namespace, Reason: "AccessDenied",
+		}
+	}
+	return nil
+}
+
+// serviceAccount is who applies: spec.serviceAccountName, else the default one, else "" for the controller itself.
+func (k *Kustomizations) serviceAccount(obj *Kustomization) string {
+	if obj.Spec.ServiceAccountName != "" {
+		return obj.Spec.ServiceAccountName
+	}
+	return k.Options.DefaultServiceAccount
+}
+
+// sourceState says why a source has no revision. Both texts are empty while the first fetch is under way.
+func (k *Kustomizations) sourceState(ctx context.Context, name types.NamespacedName) (why, fix string, err error) {
+	var repo sourcev1.GitRepository
+	if err := k.Get(ctx, name, &repo); err != nil {
+		if !apierrors.IsNotFound(err) {
+			return "", "", err
+		}
+		return "GitRepository/" + name.String() + " does not exist",
+			"kubectl get gitrepositories -A, and correct spec.sourceRef or add the missing GitRepository", nil
+	}
+	ready := apimeta.FindStatusCondition(repo.Status.Conditions, meta.ReadyCondition)
+	switch {
+	case repo.Spec.Suspend:
+		return "it is suspended", "flux resume source git " + name.Name + " -n " + name.Namespace, nil
+	case ready != nil && ready.Status == "False":
+		return ready.Message, "sluice get sources git " + name.Name + " -n " + name.Namespace, nil
+	}
+	return "", "", nil
+}

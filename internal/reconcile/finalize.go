@@ -1,0 +1,73 @@
+package reconcile
+
+import (
+	"context"
+	"time"
+
+	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	"github.com/fluxcd/pkg/apis/meta"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+
+	"github.com/sluice-gitops/sluice/internal/apply"
+	"github.com/sluice-gitops/sluice/internal/inventory"
+	"github.com/sluice-gitops/sluice/internal/plan"
+)
+
+// finalTimeout bounds the pruning of a deleted Kustomization; what is left is tried again.
+const finalTimeout = 2 * time.Minute
+
+// finalize prunes what a deleted Kustomization owned, as its deletion policy says, and lets it go. It needs neither a
+// source nor a key. A suspended one takes nothing with it, as in Flux.
+func (k *Kustomizations) finalize(ctx context.Context, obj *Kustomization, mem *memory) (ctrl.Result, error) {
+	name := client.ObjectKeyFromObject(obj)
+	if !controllerutil.ContainsFinalizer(obj, finalizer) {
+		return ctrl.Result{}, nil
+	}
+	policy := (&kustomizev1.Kustomization{Spec: obj.Spec.KustomizationSpec}).GetDeletionPolicy()
+	deletes := policy == kustomizev1.DeletionPolicyDelete || policy == kustomizev1.DeletionPolicyWaitForTermination ||
+		policy == kustomizev1.DeletionPolicyMirrorPrune && obj.Spec.Prune
+	if deletes && !obj.Spec.Suspend {
+		left, err := k.pruneAll(ctx, obj, policy == kustomizev1.DeletionPolicyWaitForTermination)
+		if err != nil {
+			a := &attempt{name: name, obj: obj, mem: mem, cond: conditions{&obj.Status.Conditions, obj.Generation}}
+			obj.Status.Inventory = left.Status()
+			reason := reasonOf(err, meta.PruneFailedReason)
+			a.cond.failed(reason, err.Error())
+			k.Events.warning(obj, obj.Status.LastAppliedRevision, reason, err.Error())
+			k.Log.Error("prune failed", "kustomization", name.String(), "error", err)
+			if err := k.writeStatus(ctx, a); err != nil {
+				return ctrl.Result{}, err
+			}
+			return ctrl.Result{RequeueAfter: k.retries.next(name, obj.Spec.Interval.Duration)}, nil
+		}
+	}
+	k.forget(name)
+	base := obj.DeepCopy()
+	controllerutil.RemoveFinalizer(obj, finalizer)
+	err := k.Patch(ctx, obj, client.MergeFrom(base), client.FieldOwner(applyFieldManager))
+	return ctrl.Result{}, client.IgnoreNotFound(err)
+}
+
+// pruneAll deletes everything in the inventory and returns what could not be deleted.
+func (k *Kustomizations) pruneAll(ctx context.Context, obj *Kustomization, wait bool) (inventory.Set, error) {
+	all, err := inventory.FromStatus(obj.Status.Inventory)
+	if err != nil || all.Len() == 0 {
+		return all, err
+	}
+	target, err := k.appliers.of(obj.Namespace, k.serviceAccount(obj))
+	if err != nil {
+		return all, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, finalTimeout)
+	defer cancel()
+	result, err := target.applier.Prune(ctx, all, plan.Owner{Name: obj.Name, Namespace: obj.Namespace}, apply.PruneOptions{Wait: wait}, nil)
+	if err == nil {
+		if summary := summarize(result.Changed()); summary != "" {
+			k.Log.Info("deleted", "kustomization", obj.Namespace+"/"+obj.Name, "changes", summary)
+			k.Events.normal(obj, obj.Status.LastAppliedRevision, meta.ReconciliationSucceededReason, summary)
+		}
+	}
+	return result.Inventory, err
+}

@@ -1,0 +1,211 @@
+package reconcile
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/fluxcd/pkg/apis/meta"
+	sourcev1 "github.com/fluxcd/source-controller/api/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+
+	"github.com/sluice-gitops/sluice/internal/fault"
+	"github.com/sluice-gitops/sluice/internal/source"
+)
+
+const (
+	finalizer        = "finalizers.fluxcd.io"
+	gitFieldManager  = "source-controller" // Flux's name for the writer of GitRepository status
+	defaultGitWait   = 60 * time.Second    // Flux's default for spec.timeout
+	fetchFailed      = sourcev1.FetchFailedCondition
+	artifactInStore  = sourcev1.ArtifactInStorageCondition
+	storageFailed    = sourcev1.StorageOperationFailedCondition
+	gitFailedDefault = sourcev1.GitOperationFailedReason
+)
+
+// GitRepositories keeps one mirror per GitRepository and publishes its current revision.
+type GitRepositories struct {
+	client.Client
+	Secrets   client.Reader // uncached
+	Revisions *Revisions
+	Artifacts *Artifacts
+	MirrorDir string // parent folder of the mirrors
+	Events    recorder
+	Log       *slog.Logger
+
+	mu      sync.Mutex
+	mirrors map[types.NamespacedName]*source.Mirror
+	retries *backoff
+}
+
+func newGitRepositories(c client.Client, secrets client.Reader, r *Revisions, a *Artifacts, mirrorDir string) *GitRepositories {
+	return &GitRepositories{
+		Client: c, Secrets: secrets, Revisions: r, Artifacts: a, MirrorDir: mirrorDir,
+		mirrors: map[types.NamespacedName]*source.Mirror{}, retries: newBackoff(),
+	}
+}
+
+// Reconcile brings one GitRepository's revision up to date: one ls-remote when the remote has not moved.
+func (g *GitRepositories) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+	var obj sourcev1.GitRepository
+	if err := g.Get(ctx, req.NamespacedName, &obj); err != nil {
+		return ctrl.Result{}, client.IgnoreNotFound(err)
+	}
+	if !obj.DeletionTimestamp.IsZero() {
+		return ctrl.Result{}, g.forget(ctx, &obj)
+	}
+	if !controllerutil.ContainsFinalizer(&obj, finalizer) {
+		base := obj.DeepCopy()
+		controllerutil.AddFinalizer(&obj, finalizer)
+		if err := g.Patch(ctx, &obj, client.MergeFrom(base), client.FieldOwner(gitFieldManager)); err != nil {
+			return ctrl.Result{}, err
+		}
+	}
+	if obj.Spec.Suspend {
+		return ctrl.Result{}, nil
+	}
+
+	base := obj.DeepCopy()
+	last := g.Revisions.Get(req.NamespacedName)
+	rev, err := g.fetch(ctx, &obj, last)
+	cond := conditions{&obj.Status.Conditions, obj.Generation}
+	var wait time.Duration
+	if err != nil {
+		wait = g.tellFailure(&obj, cond, err)
+	} else {
+		wait = obj.Spec.Interval.Duration
+		g.tellRevision(&obj, cond, last, rev)
+	}
+	if at, ok := meta.ReconcileAnnotationValue(obj.Annotations); ok {
+		obj.Status.LastHandledReconcileAt = at
+	}
+	if err := g.patchStatus(ctx, base, &obj); err != nil {
+		return ctrl.Result{}, err
+	}
+	return ctrl.Result{RequeueAfter: wait}, nil
+}
+
+func (g *GitRepositories) fetch(ctx context.Context, obj *sourcev1.GitRepository, last *source.Revision) (*source.Revision, error) {
+	if err := unsupportedInGitRepository(obj); err != nil {
+		return nil, err
+	}
+	auth, err := gitAuth(ctx, g.Secrets, obj)
+	if err != nil {
+		return nil, err
+	}
+	spec := source.Spec{URL: obj.Spec.URL, Auth: auth}
+	if r := obj.Spec.Reference; r != nil {
+		spec.Branch, spec.Tag, spec.SemVer, spec.Name, spec.Commit = r.Branch, r.Tag, r.SemVer, r.Name, r.Commit
+	}
+	m, err := g.mirror(types.NamespacedName{Namespace: obj.Namespace, Name: obj.Name})
+	if err != nil {
+		return nil, err
+	}
+	timeout := defaultGitWait
+	if obj.Spec.Timeout != nil {
+		timeout = obj.Spec.Timeout.Duration
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	return m.Fetch(ctx, spec, last)
+}
+
+// tellRevision publishes rev, first in process, then as an artifact, and writes the outcome into obj's status.
+func (g *GitRepositories) tellRevision(obj *sourcev1.GitRepository, cond conditions, last, rev *source.Revision) {
+	g.retries.reset(client.ObjectKeyFromObject(obj))
+	g.Revisions.Put(obj, rev)
+	cond.drop(fetchFailed)
+	obj.Status.ObservedGeneration = obj.Generation
+	message := "stored artifact for revision '" + rev.Name + "'"
+	// The archive is for others. That it cannot be stored is told, but keeps nobody here from working.
+	art, err := g.Artifacts.Store(obj, rev)
+	if err != nil {
+		cond.set(storageFailed, metav1.ConditionTrue, "ArchiveOperationFailed", err.Error())
+		cond.failed("ArchiveOperationFailed", "artifact for revision '"+rev.Name+"' cannot be stored: "+err.Error()+
+			"; the revision is applied from memory; fix: free space in the controller's storage")
+		return
+	}
+	obj.Status.Artifact = art
+	cond.drop(storageFailed)
+	cond.set(artifactInStore, metav1.ConditionTrue, meta.SucceededReason, message)
+	cond.ready(meta.SucceededReason, message)
+	if last == nil || last.Name != rev.Name {
+		g.Log.Info("new revision", "gitrepository", obj.Namespace+"/"+obj.Name, "revision", rev.Name)
+		g.Events.normal(obj, rev.Name, "NewArtifact", "stored artifact for commit '"+rev.Commit.Subject+"'")
+	}
+}
+
+// tellFailure writes a failed attempt into obj's status and returns when to try again, 0 for not before an edit. The
+// revision that was current stays current.
+func (g *GitRepositories) tellFailure(obj *sourcev1.GitRepository, cond conditions, err error) time.Duration {
+	reason := reasonOf(err, gitFailedDefault)
+	g.Log.Error("fetch failed", "gitrepository", obj.Namespace+"/"+obj.Name, "error", err)
+	g.Events.warning(obj, "", reason, err.Error())
+	cond.set(fetchFailed, metav1.ConditionTrue, reason, err.Error())
+	if terminal(err) {
+		obj.Status.ObservedGeneration = obj.Generation
+		cond.stalled(reason, err.Error())
+		return 0
+	}
+	cond.failed(reason, err.Error())
+	return g.retries.next(client.ObjectKeyFromObject(obj), obj.Spec.Interval.Duration)
+}
+
+func (g *GitRepositories) mirror(name types.NamespacedName) (*source.Mirror, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if m := g.mirrors[name]; m != nil {
+		return m, nil
+	}
+	m, err := source.OpenMirror(g.mirrorDir(name))
+	if err != nil {
+		return nil, &fault.Fault{
+			Code: "SLU-GIT-090", Hop: fault.HopGit, Object: "GitRepository/" + name.String(),
+			Seen: "the mirror folder cannot be used", Why: err.Error(),
+			Fix: "free space in, or correct the permissions of, the folder given by --storage-path", Reason: "StorageOperationFailed", Err: err,
+		}
+	}
+	g.mirrors[name] = m
+	return m, nil
+}
+
+func (g *GitRepositories) mirrorDir(name types.NamespacedName) string {
+	return filepath.Join(g.MirrorDir, name.Namespace, name.Name)
+}
+
+// forget removes what was kept for a deleted repository, then its finalizer.
+func (g *GitRepositories) forget(ctx context.Context, obj *sourcev1.GitRepository) error {
+	name := client.ObjectKeyFromObject(obj)
+	g.Revisions.Delete(name)
+	g.retries.reset(name)
+	g.mu.Lock()
+	delete(g.mirrors, name)
+	g.mu.Unlock()
+	if err := os.RemoveAll(g.mirrorDir(name)); err != nil {
+		return err
+	}
+	if err := g.Artifacts.Remove(obj.Namespace, obj.Name); err != nil {
+		return err
+	}
+	base := obj.DeepCopy()
+	if !controllerutil.RemoveFinalizer(obj, finalizer) {
+		return nil
+	}
+	return client.IgnoreNotFound(g.Patch(ctx, obj, client.MergeFrom(base), client.FieldOwner(gitFieldManager)))
+}
+
+func (g *GitRepositories) patchStatus(ctx context.Context, base, obj *sourcev1.GitRepository) error {
+	if equality.Semantic.DeepEqual(base.Status, obj.Status) {
+		return nil
+	}
+	err := g.Status().Patch(ctx, obj, client.MergeFrom(base), client.FieldOwner(gitFieldManager))
+	return client.IgnoreNotFound(err)
+}

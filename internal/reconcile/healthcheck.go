@@ -1,0 +1,125 @@
+package reconcile
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/fluxcd/pkg/apis/meta"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/sluice-gitops/sluice/internal/fault"
+	"github.com/sluice-gitops/sluice/internal/health"
+	"github.com/sluice-gitops/sluice/internal/inventory"
+)
+
+const (
+	healthPoll     = time.Second // between two looks at objects that are not healthy yet
+	healthParallel = 16          // reads at a time
+)
+
+// waiting is a Kustomization whose objects are applied and not all healthy yet. It holds no worker: each look is one
+// short attempt.
+type waiting struct {
+	revision   string
+	generation int64
+	demandedAt string // the reconcile request that was being served
+	objects    []inventory.Entry
+	since      time.Time
+	deadline   time.Time
+	summary    string // of the changes that were applied
+	reader     client.Reader
+}
+
+// stillFor says whether the attempt has nothing to add to what is being waited for.
+func (w *waiting) stillFor(a *attempt) bool {
+	at, _ := meta.ReconcileAnnotationValue(a.obj.Annotations)
+	return w != nil && w.revision == a.rev.Name && w.generation == a.obj.Generation && w.demandedAt == at
+}
+
+// expect makes the attempt wait for objects, if its spec asks for that: all of them with spec.wait, else those that
+// spec.healthChecks names.
+func (a *attempt) expect(applied []inventory.Entry, reader client.Reader, summary string) {
+	objects := applied
+	if !a.obj.Spec.Wait {
+		objects = nil
+		for _, c := range a.obj.Spec.HealthChecks {
+			gv, err := schema.ParseGroupVersion(c.APIVersion)
+			if err != nil {
+				continue // refused by the API server's schema
+			}
+			ns := c.Namespace
+			if ns == "" {
+				ns = a.obj.Namespace
+			}
+			objects = append(objects, inventory.Entry{
+				ID: inventory.ID{Namespace: ns, Name: c.Name, Group: gv.Group, Kind: c.Kind}, Version: gv.Version,
+			})
+		}
+	}
+	if len(objects) == 0 {
+		a.cond.drop(meta.HealthyCondition)
+		return
+	}
+	at, _ := meta.ReconcileAnnotationValue(a.obj.Annotations)
+	a.mem.waiting = &waiting{
+		revision: a.rev.Name, generation: a.obj.Generation, demandedAt: at, objects: slices.Clone(objects),
+		since: a.started, deadline: a.started.Add(a.flux.GetTimeout()), summary: summary, reader: reader,
+	}
+}
+
+// checkHealth looks once. It ends the attempt when all objects are healthy, when one has failed for good, or when the
+// time is over; otherwise it asks for another look.
+func (k *Kustomizations) checkHealth(ctx context.Context, a *attempt) (time.Duration, error) {
+	w := a.mem.waiting
+	verdicts, err := look(ctx, w)
+	if err != nil {
+		return 0, err
+	}
+	sum := health.Summarize(verdicts)
+	switch {
+	case sum.Healthy():
+		a.mem.waiting = nil
+		a.demanded = a.demanded || w.demandedAt != ""
+		a.cond.set(meta.HealthyCondition, "True", meta.SucceededReason, "Health check passed in "+time.Since(w.since).Round(time.Millisecond).String())
+		return k.tellApplied(a, w.summary), nil
+	case len(sum.Failed) > 0 || time.Now().After(w.deadline):
+		f := &fault.Fault{
+			Code: "SLU-HEALTH-001", Hop: fault.HopHealth, Object: "Kustomization/" + a.name.String(),
+			Seen: "not healthy at revision " + a.rev.Name, Why: sum.String(), Reason: meta.HealthCheckFailedReason,
+			Fix: "look at the object named first with kubectl describe",
+		}
+		if len(sum.Failed) == 0 {
+			f.Code, f.Seen = "SLU-HEALTH-002", "not healthy within "+a.flux.GetTimeout().String()+" at revision "+a.rev.Name
+		}
+		return 0, f
+	}
+	a.cond.progressing("Running health checks for revision " + a.rev.Name + " with a timeout of " + a.flux.GetTimeout().String())
+	a.cond.set(meta.HealthyCondition, "Unknown", meta.ProgressingReason, "Running health checks for revision "+a.rev.Name)
+	return healthPoll, nil
+}
+
+// look reads every object that is waited for and judges it.
+func look(ctx context.Context, w *waiting) ([]health.Verdict, error) {
+	verdicts := make([]health.Verdict, len(w.objects))
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(healthParallel)
+	for i, o := range w.objects {
+		g.Go(func() error {
+			u := &unstructured.Unstructured{}
+			u.SetGroupVersionKind(schema.GroupVersionKind{Group: o.Group, Version: o.Version, Kind: o.Kind})
+			err := w.reader.Get(ctx, client.ObjectKey{Namespace: o.Namespace, Name: o.Name}, u)
+			if apierrors.IsNotFound(err) {
+				u, err = nil, nil
+			}
+			verdicts[i] = health.Of(o.ID, u)
+			return err
+		})
+	}
+	return verdicts, g.Wait()
+}

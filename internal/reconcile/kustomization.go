@@ -1,0 +1,250 @@
+package reconcile
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	"github.com/fluxcd/pkg/apis/meta"
+	"k8s.io/apimachinery/pkg/types"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+
+	"github.com/sluice-gitops/sluice/internal/fault"
+	"github.com/sluice-gitops/sluice/internal/keyring"
+	"github.com/sluice-gitops/sluice/internal/source"
+)
+
+// applyFieldManager owns the fields that we apply, statusFieldManager the status: Flux's names for both.
+const (
+	applyFieldManager  = "kustomize-controller"
+	statusFieldManager = "gotk-kustomize-controller"
+)
+
+// sourceGrace is the safety net behind Revisions.Moved for a Kustomization whose source has no revision yet.
+const sourceGrace = 30 * time.Second
+
+// dependencyPatience is how long a dependency that lags behind keeps a dependent's last verdict standing. Every commit
+// reaches dependencies first; telling each time that they are a moment behind would make Ready flap.
+const dependencyPatience = 3 * time.Second
+
+// Kustomizations applies revisions.
+type Kustomizations struct {
+	client.Client
+	Reader    client.Reader // uncached
+	Options   Options
+	Revisions *Revisions
+	Ring      *keyring.Ring
+	Events    recorder
+	Log       *slog.Logger
+
+	workload workload // the controller's own Azure identity
+	appliers *appliers
+	retries  *backoff
+
+	mu       sync.Mutex
+	memories map[types.NamespacedName]*memory
+}
+
+func newKustomizations(mgr ctrl.Manager, o Options, r *Revisions, ring *keyring.Ring) *Kustomizations {
+	return &Kustomizations{
+		Client: mgr.GetClient(), Reader: mgr.GetAPIReader(), Options: o, Revisions: r, Ring: ring,
+		workload: ownWorkload(), appliers: newAppliers(o.Config, mgr.GetRESTMapper()),
+		retries: newBackoff(), memories: map[types.NamespacedName]*memory{},
+	}
+}
+
+// attempt is one reconcile of one Kustomization.
+type attempt struct {
+	name     types.NamespacedName
+	obj      *Kustomization             // status is edited here
+	flux     *kustomizev1.Kustomization // spec with the deprecated fields folded in
+	rev      *source.Revision
+	mem      *memory
+	cond     conditions
+	demanded bool // a reconcile was asked for by annotation: prove the whole chain, skip nothing
+	started  time.Time
+	redact   func(string) string // hides the values that this attempt has seen in the clear
+}
+
+// Reconcile brings one Kustomization to its source's current revision.
+func (k *Kustomizations) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+	var obj Kustomization
+	if err := k.Get(ctx, req.NamespacedName, &obj); err != nil {
+		if client.IgnoreNotFound(err) == nil {
+			k.forget(req.NamespacedName)
+		}
+		return ctrl.Result{}, client.IgnoreNotFound(err)
+	}
+	mem := k.memory(&obj)
+	mem.restore(&obj) // the cache may still show a status older than the one written last
+	if !obj.DeletionTimestamp.IsZero() {
+		return k.finalize(ctx, &obj, mem)
+	}
+	if !controllerutil.ContainsFinalizer(&obj, finalizer) {
+		base := obj.DeepCopy()
+		controllerutil.AddFinalizer(&obj, finalizer)
+		if err := k.Patch(ctx, &obj, client.MergeFrom(base), client.FieldOwner(applyFieldManager)); err != nil {
+			return ctrl.Result{}, err
+		}
+		obj.Status = base.Status
+	}
+	if obj.Spec.Suspend {
+		return ctrl.Result{}, nil
+	}
+	a := &attempt{
+		name: req.NamespacedName, obj: &obj, mem: mem, started: time.Now(),
+		cond:   conditions{&obj.Status.Conditions, obj.Generation},
+		redact: func(s string) string { return s },
+	}
+	at, asked := meta.ReconcileAnnotationValue(obj.Annotations)
+	a.demanded = asked && at != obj.Status.LastHandledReconcileAt
+
+	wait, err := k.attempt(ctx, a)
+	if ctx.Err() != nil {
+		return ctrl.Result{}, ctx.Err() // shutting down: what is true will be told by the next process
+	}
+	if err != nil {
+		wait = k.tellFailure(a, err)
+	}
+	if a.demanded && mem.waiting == nil {
+		obj.Status.LastHandledReconcileAt = at
+	}
+	if err := k.writeStatus(ctx, a); err != nil {
+		return ctrl.Result{}, err
+	}
+	return ctrl.Result{RequeueAfter: wait}, nil
+}
+
+// attempt decides what is to be done and does it. It returns when to look again.
+func (k *Kustomizations) attempt(ctx context.Context, a *attempt) (wait time.Duration, err error) {
+	if err := k.permitted(a.obj); err != nil {
+		return 0, err
+	}
+	if a.flux, err = a.obj.Flux(); err != nil {
+		return 0, err
+	}
+	if a.rev = k.Revisions.Get(sourceOf(a.obj)); a.rev == nil {
+		return k.withoutRevision(ctx, a)
+	}
+	if a.mem.waiting.stillFor(a) {
+		return k.checkHealth(ctx, a)
+	}
+	a.mem.waiting = nil
+	a.obj.Status.LastAttemptedRevision = a.rev.Name
+	if err := k.dependencies(ctx, a.obj, a.rev.Name); err != nil {
+		return 0, err
+	}
+	a.mem.blockedSince = time.Time{}
+	if k.untouched(a) {
+		a.mem.revision = a.rev.Name
+		return k.tellApplied(a, ""), nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, a.flux.GetTimeout())
+	defer cancel()
+	summary, err := k.pipeline(ctx, a)
+	if err != nil {
+		return 0, err
+	}
+	if a.mem.waiting != nil {
+		return k.checkHealth(ctx, a)
+	}
+	return k.tellApplied(a, summary), nil
+}
+
+// untouched says that the new revision holds, for this Kustomization, what the last one held: nothing that was read to
+// render it has changed, and the last attempt ended well within the interval.
+func (k *Kustomizations) untouched(a *attempt) bool {
+	m := a.mem
+	return !a.demanded && m.settled && m.generation == a.obj.Generation && m.revision != a.rev.Name &&
+		a.started.Before(m.verifyAt) && m.sameInputs(a.rev.Tree)
+}
+
+// withoutRevision ends an attempt for which the source has nothing. A Kustomization that was applied before keeps its
+// status: its GitRepository tells what is wrong, and Moved wakes this one as soon as there is something.
+func (k *Kustomizations) withoutRevision(ctx context.Context, a *attempt) (time.Duration, error) {
+	src := sourceOf(a.obj)
+	why, fix, err := k.sourceState(ctx, src)
+	if err != nil {
+		return 0, err
+	}
+	if a.obj.Status.LastAppliedRevision != "" && a.obj.Status.ObservedGeneration == a.obj.Generation && !a.demanded {
+		return sourceGrace, nil
+	}
+	if why == "" { // being fetched right now
+		a.cond.progressing("waiting for the first revision of GitRepository/" + src.String())
+		return sourceGrace, nil
+	}
+	return 0, &fault.Fault{
+		Code: "SLU-GIT-091", Hop: fault.HopGit, Object: "GitRepository/" + src.String(),
+		Seen: "the source has no revision", Why: why, Fix: fix, Reason: meta.ArtifactFailedReason,
+	}
+}
+
+// tellApplied writes success into the status and returns the interval.
+func (k *Kustomizations) tellApplied(a *attempt, summary string) time.Duration {
+	k.retries.reset(a.name)
+	interval := a.obj.Spec.Interval.Duration
+	if !a.mem.settled || a.mem.generation != a.obj.Generation || summary != "" || a.demanded {
+		k.Log.Info("applied", "kustomization", a.name.String(), "revision", a.rev.Name,
+			"duration", time.Since(a.started).Round(time.Millisecond).String(), "changes", summary)
+	}
+	if summary != "" {
+		k.Events.normal(a.obj, a.rev.Name, meta.ReconciliationSucceededReason, summary)
+	}
+	a.mem.settled, a.mem.generation = true, a.obj.Generation
+	st := &a.obj.Status
+	st.ObservedGeneration = a.obj.Generation
+	st.LastAppliedRevision = a.rev.Name
+	st.LastAttemptedRevision = a.rev.Name
+	a.cond.ready(meta.ReconciliationSucceededReason, "Applied revision: "+a.rev.Name)
+	return interval
+}
+
+// tellFailure writes a failed attempt into the status and returns when to try again. Whatever was applied stays.
+func (k *Kustomizations) tellFailure(a *attempt, err error) time.Duration {
+	a.mem.settled, a.mem.waiting = false, nil
+	reason, message := reasonOf(err, meta.ReconciliationFailedReason), a.redact(err.Error())
+	if reason == meta.DependencyNotReadyReason && a.patient() {
+		return dependencyPatience
+	}
+	k.Log.Error("reconcile failed", "kustomization", a.name.String(), "reason", reason, "error", message)
+	revision := a.obj.Status.LastAttemptedRevision
+	if reason != meta.DependencyNotReadyReason { // waiting in line is no warning
+		k.Events.warning(a.obj, revision, reason, message)
+	}
+	if reason == meta.HealthCheckFailedReason {
+		a.cond.set(meta.HealthyCondition, "False", reason, message)
+	}
+	if terminal(err) {
+		a.obj.Status.ObservedGeneration = a.obj.Generation
+		a.cond.stalled(reason, message)
+		return 0
+	}
+	a.cond.failed(reason, message)
+	switch {
+	case reason == meta.DependencyNotReadyReason:
+		return k.Options.RequeueDependency
+	case a.obj.Spec.RetryInterval != nil:
+		return a.obj.Spec.RetryInterval.Duration
+	}
+	return k.retries.next(a.name, a.obj.Spec.Interval.Duration)
+}
+
+// patient says whether the attempt keeps the status as it is because a dependency may only be a moment behind. It does
+// not for an object that was never applied, or whose spec is news.
+func (a *attempt) patient() bool {
+	if a.mem.blockedSince.IsZero() {
+		a.mem.blockedSince = a.started
+	}
+	st := a.mem.status
+	if st.LastAppliedRevision == "" || st.ObservedGeneration != a.obj.Generation || a.demanded ||
+		a.started.Sub(a.mem.blockedSince) >= dependencyPatience {
+		return false
+	}
+	st.DeepCopyInto(&a.obj.Status)
+	return true
+}

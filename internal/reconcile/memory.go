@@ -1,0 +1,79 @@
+package reconcile
+
+import (
+	"context"
+	"time"
+
+	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sluice-gitops/sluice/internal/render"
+	"github.com/sluice-gitops/sluice/internal/source"
+)
+
+// memory is what this process remembers of a Kustomization between two attempts. Losing it costs work, never truth.
+type memory struct {
+	uid    types.UID
+	status *kustomizev1.KustomizationStatus // as written last; newer than the cache's for some milliseconds
+
+	settled    bool           // the last attempt ended well
+	generation int64          // of the spec that it applied
+	revision   string         // that it applied
+	inputs     []render.Input // what was read to render it
+	verifyAt   time.Time      // when the cluster is to be compared again even if nothing changed
+
+	blockedSince time.Time // when a dependency was first found not ready; zero: none is
+	waiting      *waiting  // applied, not healthy yet
+}
+
+// memory returns the memory of obj, a new one when the object is another of the same name.
+func (k *Kustomizations) memory(obj *Kustomization) *memory {
+	name := client.ObjectKeyFromObject(obj)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	m := k.memories[name]
+	if m == nil || m.uid != obj.UID {
+		m = &memory{uid: obj.UID}
+		k.memories[name] = m
+	}
+	return m
+}
+
+func (k *Kustomizations) forget(name types.NamespacedName) {
+	k.mu.Lock()
+	delete(k.memories, name)
+	k.mu.Unlock()
+	k.retries.reset(name)
+}
+
+// restore puts the status that was written last in the place of the cache's. We are its only writer.
+func (m *memory) restore(obj *Kustomization) {
+	if m.status != nil {
+		m.status.DeepCopyInto(&obj.Status)
+		return
+	}
+	m.status = obj.Status.DeepCopy()
+}
+
+// sameInputs says whether tree holds, under every path that the last render read, what it held then.
+func (m *memory) sameInputs(tree source.Tree) bool {
+	return m.inputs != nil && render.Unchanged(tree, m.inputs)
+}
+
+// writeStatus sends the difference to the status written last, if there is one.
+func (k *Kustomizations) writeStatus(ctx context.Context, a *attempt) error {
+	if equality.Semantic.DeepEqual(*a.mem.status, a.obj.Status) {
+		return nil
+	}
+	base := a.obj.DeepCopy()
+	a.mem.status.DeepCopyInto(&base.Status)
+	target := a.obj.DeepCopy() // the client writes the server's answer into it
+	err := k.Status().Patch(ctx, target, client.MergeFrom(base), client.FieldOwner(statusFieldManager))
+	if err != nil {
+		return client.IgnoreNotFound(err)
+	}
+	a.obj.Status.DeepCopyInto(a.mem.status)
+	return nil
+}

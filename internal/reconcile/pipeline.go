@@ -1,0 +1,117 @@
+package reconcile
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/fluxcd/pkg/apis/meta"
+
+	"github.com/sluice-gitops/sluice/internal/apply"
+	"github.com/sluice-gitops/sluice/internal/fault"
+	"github.com/sluice-gitops/sluice/internal/inventory"
+	"github.com/sluice-gitops/sluice/internal/plan"
+	"github.com/sluice-gitops/sluice/internal/redact"
+	"github.com/sluice-gitops/sluice/internal/render"
+	"github.com/sluice-gitops/sluice/internal/sops"
+)
+
+// pipeline takes the attempt's revision through render, plan and apply, and leaves in the memory what the next attempt
+// can skip by. It returns a summary of what was changed, empty for nothing.
+//
+// Every stage is asked to stop by ctx; nothing is undone when one fails, because what was applied is what Git says.
+func (k *Kustomizations) pipeline(ctx context.Context, a *attempt) (summary string, err error) {
+	a.mem.settled, a.mem.inputs = false, nil
+
+	who, err := k.decrypter(ctx, a.obj)
+	if err != nil {
+		return "", err
+	}
+	if who != nil && a.demanded {
+		who.forget()
+	}
+	vars, secrets, err := k.variables(ctx, a.obj)
+	if err != nil {
+		return "", err
+	}
+	hidden := redact.New(secrets...)
+	a.redact = hidden.Redact
+
+	rendered, err := render.Render(ctx, render.Request{
+		Tree: a.rev.Tree, Path: a.flux.Spec.Path, Kustomization: a.flux,
+		Open: who.opener(), Encrypted: sops.IsEncrypted, Vars: vars,
+	})
+	if err != nil {
+		if who != nil && refused(err) {
+			who.forget()
+		}
+		return "", err
+	}
+	hidden = redact.New(append(rendered.Secrets, secrets...)...)
+	a.redact = hidden.Redact
+
+	owner := plan.Owner{Name: a.obj.Name, Namespace: a.obj.Namespace}
+	plan.Own(rendered.Objects, owner.Name, owner.Namespace)
+	old, err := inventory.FromStatus(a.obj.Status.Inventory)
+	if err != nil {
+		return "", fmt.Errorf("status.inventory: %w", err)
+	}
+	work, err := plan.New(rendered.Objects, old, plan.Options{Owner: owner, Force: a.obj.Spec.Force, Prune: a.obj.Spec.Prune})
+	if err != nil {
+		return "", err
+	}
+	target, err := k.appliers.of(a.obj.Namespace, k.serviceAccount(a.obj))
+	if err != nil {
+		return "", err
+	}
+	result, err := target.applier.Redacting(hidden).Apply(ctx, work, k.saveInventory(a), nil)
+	a.obj.Status.Inventory = result.Inventory.Status()
+	if err != nil {
+		return "", err
+	}
+
+	// With variables from the cluster, the tree alone does not say whether a render would give the same again.
+	if a.obj.Spec.PostBuild == nil || len(a.obj.Spec.PostBuild.SubstituteFrom) == 0 {
+		a.mem.inputs = rendered.Inputs
+	}
+	a.mem.revision, a.mem.verifyAt = a.rev.Name, a.started.Add(a.obj.Spec.Interval.Duration)
+	summary = summarize(result.Changed())
+	a.expect(result.Applied(), target.reader, summary)
+	return summary, nil
+}
+
+// saveInventory stores the union of the old and the new inventory before the first write, in the same status write
+// that says that work is under way.
+func (k *Kustomizations) saveInventory(a *attempt) apply.Save {
+	return func(ctx context.Context, all inventory.Set) error {
+		a.obj.Status.Inventory = all.Status()
+		ready := *a.cond.list
+		a.cond.progressing("Applying revision " + a.rev.Name)
+		err := k.writeStatus(ctx, a)
+		if err != nil {
+			*a.cond.list = ready
+			return &fault.Fault{
+				Code: "SLU-KUBERNETES-003", Hop: fault.HopAPI, Object: "Kustomization/" + a.name.String(),
+				Seen: "the inventory cannot be stored, so nothing was applied", Why: err.Error(),
+				Fix:    "look at the API server; the next attempt follows by itself",
+				Reason: meta.ReconciliationFailedReason, Err: err,
+			}
+		}
+		return nil
+	}
+}
+
+// maxNamed is how many changes a summary names.
+const maxNamed = 20
+
+func summarize(changes []plan.Change) string {
+	var lines []string
+	for i, c := range changes {
+		if i == maxNamed {
+			lines = append(lines, fmt.Sprintf("and %d more", len(changes)-maxNamed))
+			break
+		}
+		lines = append(lines, c.ID.Display()+" "+string(c.Action))
+	}
+	return strings.Join(lines, "\n")
+}

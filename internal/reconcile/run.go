@@ -1,0 +1,183 @@
+package reconcile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"path/filepath"
+	"time"
+
+	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	sourcev1 "github.com/fluxcd/source-controller/api/v1"
+	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	"k8s.io/client-go/kubernetes"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"github.com/sluice-gitops/sluice/internal/keyring"
+	"github.com/sluice-gitops/sluice/internal/sops"
+)
+
+// Options configures the controller process. The zero value of a field is the default named beside it.
+type Options struct {
+	Config    *rest.Config // connection to the cluster; required
+	Namespace string       // where the controller runs; leases and its own Service live there
+
+	WatchAllNamespaces bool   // false: only Namespace
+	WatchLabelSelector string // reconcile only objects with these labels
+
+	StoragePath    string // folder for mirrors and artifacts; required
+	StorageAddr    string // listen address of the artifact server; empty: not served
+	StorageAdvAddr string // host in artifact URLs
+	MetricsAddr    string // "0" or empty: off
+	HealthAddr     string // "0" or empty: off
+
+	Concurrent            int           // workers per kind; 4
+	RequeueDependency     time.Duration // safety net behind the events; 30 s
+	NoCrossNamespaceRefs  bool
+	DefaultServiceAccount string
+	EnableLeaderElection  bool
+	DataKeyTTL            time.Duration // how long unwrapped data keys are kept; 1 h
+	MACPolicy             sops.MACPolicy
+
+	Log *slog.Logger
+}
+
+func newScheme() *runtime.Scheme {
+	s := runtime.NewScheme()
+	utilruntime.Must(clientgoscheme.AddToScheme(s))
+	utilruntime.Must(sourcev1.AddToScheme(s))
+	addToScheme(s)
+	return s
+}
+
+// Run runs both controllers until ctx ends, then lets the work under way finish.
+func Run(ctx context.Context, o Options) error {
+	if o.Concurrent <= 0 {
+		o.Concurrent = 4
+	}
+	if o.RequeueDependency <= 0 {
+		o.RequeueDependency = 30 * time.Second
+	}
+	// Flux's own controllers do not throttle themselves either: API Priority and Fairness does, on the server.
+	o.Config = rest.CopyConfig(o.Config)
+	o.Config.QPS = -1
+	ctrl.SetLogger(logr.FromSlogHandler(o.Log.Handler()))
+
+	mgr, err := newManager(o)
+	if err != nil {
+		return err
+	}
+	clientset, err := kubernetes.NewForConfig(o.Config)
+	if err != nil {
+		return err
+	}
+	sourceEvents, stopSource := newRecorder(clientset, mgr.GetScheme(), "source-controller", sourcev1.GroupVersion.Group)
+	defer stopSource()
+	applyEvents, stopApply := newRecorder(clientset, mgr.GetScheme(), "kustomize-controller", kustomizev1.GroupVersion.Group)
+	defer stopApply()
+
+	revisions := NewRevisions()
+	artifacts := &Artifacts{Dir: filepath.Join(o.StoragePath, "artifacts"), Host: o.StorageAdvAddr}
+	repos := newGitRepositories(mgr.GetClient(), mgr.GetAPIReader(), revisions, artifacts, filepath.Join(o.StoragePath, "mirrors"))
+	repos.Events, repos.Log = sourceEvents, o.Log
+	if err := repos.setup(mgr, o.Concurrent); err != nil {
+		return err
+	}
+	ring := keyring.New(keyring.Options{TTL: o.DataKeyTTL})
+	kustomizations := newKustomizations(mgr, o, revisions, ring)
+	kustomizations.Events, kustomizations.Log = applyEvents, o.Log
+	if err := kustomizations.setup(ctx, mgr, o.Concurrent); err != nil {
+		return err
+	}
+	if err := mgr.Add(artifactServer{addr: o.StorageAddr, handler: artifacts.Handler()}); err != nil {
+		return err
+	}
+	return mgr.Start(ctx)
+}
+
+func newManager(o Options) (ctrl.Manager, error) {
+	selector, err := labels.Parse(o.WatchLabelSelector)
+	if err != nil {
+		return nil, fmt.Errorf("--watch-label-selector: %w", err)
+	}
+	opts := ctrl.Options{
+		Scheme:                  newScheme(),
+		Metrics:                 metricsserver.Options{BindAddress: orOff(o.MetricsAddr)},
+		HealthProbeBindAddress:  orOff(o.HealthAddr),
+		LeaderElection:          o.EnableLeaderElection,
+		LeaderElectionID:        "kustomize-controller-leader-election",
+		LeaderElectionNamespace: o.Namespace,
+		Cache: cache.Options{ByObject: map[client.Object]cache.ByObject{
+			&sourcev1.GitRepository{}: {Label: selector},
+			&Kustomization{}:          {Label: selector},
+		}},
+		// Credentials and substitution variables are read when they are needed and kept nowhere.
+		Client: client.Options{Cache: &client.CacheOptions{DisableFor: []client.Object{&corev1.Secret{}, &corev1.ConfigMap{}}}},
+	}
+	if !o.WatchAllNamespaces {
+		opts.Cache.DefaultNamespaces = map[string]cache.Config{o.Namespace: {}}
+	}
+	mgr, err := ctrl.NewManager(o.Config, opts)
+	if err != nil {
+		return nil, err
+	}
+	if err := mgr.AddHealthzCheck("healthz", healthz.Ping); err != nil {
+		return nil, err
+	}
+	return mgr, mgr.AddReadyzCheck("readyz", healthz.Ping)
+}
+
+func orOff(addr string) string {
+	if addr == "" {
+		return "0"
+	}
+	return addr
+}
+
+// artifactServer serves the artifacts as a part of the manager's life.
+type artifactServer struct {
+	addr    string
+	handler http.Handler
+}
+
+// Start implements manager.Runnable.
+func (s artifactServer) Start(ctx context.Context) error {
+	if s.addr == "" {
+		<-ctx.Done()
+		return nil
+	}
+	l, err := net.Listen("tcp", s.addr)
+	if err != nil {
+		return fmt.Errorf("artifact server: %w", err)
+	}
+	srv := &http.Server{Handler: s.handler, ReadHeaderTimeout: 10 * time.Second}
+	done := make(chan error, 1)
+	go func() { done <- srv.Serve(l) }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		defer cancel()
+		if err := srv.Shutdown(stop); err != nil {
+			return err
+		}
+		if err := <-done; !errors.Is(err, http.ErrServerClosed) {
+			return err
+		}
+		return nil
+	}
+}

@@ -1,0 +1,64 @@
+package reconcile
+
+import (
+	sourcev1 "github.com/fluxcd/source-controller/api/v1"
+
+	"github.com/sluice-gitops/sluice/internal/fault"
+)
+
+// unsupported says which field of the object is one that this release does not implement. Ignoring it could apply
+// something that its author meant to prevent (verify, ignore), so the object is refused as a whole.
+func unsupported(object, field string) error {
+	return &fault.Fault{
+		Code: "SLU-API-001", Hop: fault.HopAPI, Object: object,
+		Seen: field + " is set", Why: "this release of Sluice does not implement the field",
+		Fix:    "remove " + field + ", or let Flux's own controller reconcile this object",
+		Reason: "UnsupportedField",
+	}
+}
+
+func unsupportedInGitRepository(r *sourcev1.GitRepository) error {
+	s := &r.Spec
+	for _, f := range []struct {
+		field string
+		set   bool
+	}{
+		{"spec.provider", s.Provider != "" && s.Provider != sourcev1.GitProviderGeneric},
+		{"spec.serviceAccountName", s.ServiceAccountName != ""},
+		{"spec.verify", s.Verification != nil},
+		{"spec.proxySecretRef", s.ProxySecretRef != nil},
+		{"spec.ignore", s.Ignore != nil},
+		{"spec.recurseSubmodules", s.RecurseSubmodules},
+		{"spec.include", len(s.Include) > 0},
+		{"spec.sparseCheckout", len(s.SparseCheckout) > 0},
+	} {
+		if f.set {
+			return unsupported("GitRepository/"+r.Namespace+"/"+r.Name, f.field)
+		}
+	}
+	return nil
+}
+
+func unsupportedInKustomization(k *Kustomization) error {
+	s := &k.Spec
+	readyExpr := false
+	for _, d := range s.DependsOn {
+		readyExpr = readyExpr || d.ReadyExpr != ""
+	}
+	for _, f := range []struct {
+		field string
+		set   bool
+	}{
+		{"spec.kubeConfig", s.KubeConfig != nil},
+		{"spec.dependsOn[].readyExpr", readyExpr},
+		{"spec.healthCheckExprs", len(s.HealthCheckExprs) > 0},
+		{"spec.ignore", len(s.Ignore) > 0},
+		{"spec.decryption.serviceAccountName", s.Decryption != nil && s.Decryption.ServiceAccountName != ""},
+		{"spec.sourceRef.kind " + s.SourceRef.Kind, s.SourceRef.Kind != sourcev1.GitRepositoryKind},
+	} {
+		if f.set {
+			return unsupported("Kustomization/"+k.Namespace+"/"+k.Name, f.field)
+		}
+	}
+	return nil
+}
