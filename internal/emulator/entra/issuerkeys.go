@@ -109,11 +109,11 @@ func parseJWKS(data []byte) (map[string]*rsa.PublicKey, error) {
 		}
 		n, errN := base64.RawURLEncoding.DecodeString(jwk.N)
 		e, errE := base64.RawURLEncoding.DecodeString(jwk.E)
-		exponent := new(big.Int).SetBytes(e)
-		if errN != nil || errE != nil || len(n) < 128 || exponent.BitLen() > 31 || exponent.Int64() < 2 {
+		modulus, exponent := new(big.Int).SetBytes(n), new(big.Int).SetBytes(e)
+		if errN != nil || errE != nil || modulus.BitLen() < 1024 || exponent.BitLen() > 31 || exponent.Int64() < 2 {
 			return nil, fmt.Errorf("the key '%s' is not a usable RSA key", clip(jwk.Kid))
 		}
-		keys[jwk.Kid] = &rsa.PublicKey{N: new(big.Int).SetBytes(n), E: int(exponent.Int64())}
+		keys[jwk.Kid] = &rsa.PublicKey{N: modulus, E: int(exponent.Int64())}
 	}
 	return keys, nil
 }
