@@ -12,7 +12,6 @@ package identity
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -264,40 +263,4 @@ func (w *Workload) explain(ctx context.Context, err error, opts policy.TokenRequ
 		client: w.cfg.ClientID, tenant: w.cfg.TenantID, authority: w.cfg.AuthorityHost,
 		asked: opts.TenantID, claims: claims, now: w.now(), federated: true,
 	})
-}
-
-// ForServicePrincipal returns the credential of a service principal with a client secret: the developer at the
-// keyboard. transport may be nil. Its errors are faults of hop "entra".
-func ForServicePrincipal(tenant, client, secret string, transport policy.Transporter) (azcore.TokenCredential, error) {
-	return servicePrincipal(tenant, client, secret, azcore.ClientOptions{Transport: transport})
-}
-
-type principal struct {
-	cred           *azidentity.ClientSecretCredential
-	tenant, client string
-}
-
-func servicePrincipal(tenant, client, secret string, o azcore.ClientOptions) (azcore.TokenCredential, error) {
-	if tenant == "" || client == "" || secret == "" {
-		return nil, errors.New("a service principal needs a tenant id, a client id and a client secret")
-	}
-	cred, err := azidentity.NewClientSecretCredential(tenant, client, secret,
-		&azidentity.ClientSecretCredentialOptions{ClientOptions: clientOptions(o, "")})
-	if err != nil {
-		return nil, misconfigured(Config{ClientID: client, TenantID: tenant}, err)
-	}
-	return &principal{cred, tenant, client}, nil
-}
-
-// GetToken implements azcore.TokenCredential.
-func (p *principal) GetToken(ctx context.Context, opts policy.TokenRequestOptions) (azcore.AccessToken, error) {
-	opts.TenantID = alignTenant(p.tenant, opts.TenantID)
-	token, err := p.cred.GetToken(ctx, opts)
-	if err == nil {
-		return token, nil
-	}
-	if ctxErr := ctx.Err(); ctxErr != nil {
-		return azcore.AccessToken{}, fmt.Errorf("sign-in: %w", ctxErr)
-	}
-	return azcore.AccessToken{}, exchangeFault(err, party{client: p.client, tenant: p.tenant, asked: opts.TenantID})
 }

@@ -22,7 +22,20 @@ const (
 	opDecrypt operation = "decrypt"
 	opEncrypt operation = "encrypt"
 	opGet     operation = "get"
+	opCreate  operation = "create"
 )
+
+// permissions are what a principal that does op works with. az's set-policy replaces a principal's permissions, so the
+// list must be whole.
+func (op operation) permissions() string {
+	switch op {
+	case opCreate:
+		return "get list create encrypt decrypt"
+	case opEncrypt:
+		return "get encrypt decrypt"
+	}
+	return "get decrypt"
+}
 
 // reply is Key Vault's error body. azcore shows only the outer code, so the body is read here.
 type reply struct {
@@ -85,13 +98,19 @@ func Denied(err error) bool {
 		r.Code != "KeyDisabled" && r.Code != "KeyOperationForbidden"
 }
 
+// NotFound reports whether err says that the vault has no such key or version.
+func NotFound(err error) bool {
+	var r *Refused
+	return errors.As(err, &r) && r.Status == http.StatusNotFound
+}
+
 func classify(f *fault.Fault, status int, code, message string, id KeyID, op operation) {
 	keyFlags := fmt.Sprintf("--vault-name %s -n %s", id.VaultName(), id.Name)
 	switch {
 	case code == "ForbiddenByPolicy" || code == "AccessDenied":
 		f.Code = "SLU-VAULT-002"
 		f.Why = fmt.Sprintf("the vault's access policy does not give %s the key permission %s", who(message), op)
-		f.Fix = fmt.Sprintf("az keyvault set-policy -n %s --object-id %s --key-permissions get decrypt", id.VaultName(), oid(message))
+		f.Fix = fmt.Sprintf("az keyvault set-policy -n %s --object-id %s --key-permissions %s", id.VaultName(), oid(message), op.permissions())
 	case code == "ForbiddenByRbac":
 		f.Code = "SLU-VAULT-003"
 		f.Why = fmt.Sprintf("the vault is in RBAC mode, and %s has no role with the key permission %s; a new assignment takes minutes to work", who(message), op)
@@ -135,7 +154,7 @@ func classify(f *fault.Fault, status int, code, message string, id KeyID, op ope
 	case status == http.StatusForbidden:
 		f.Code = "SLU-VAULT-007"
 		f.Why = fmt.Sprintf("the vault refused %s the operation %s", who(message), op)
-		f.Fix = fmt.Sprintf("az keyvault set-policy -n %s --object-id %s --key-permissions get decrypt", id.VaultName(), oid(message))
+		f.Fix = fmt.Sprintf("az keyvault set-policy -n %s --object-id %s --key-permissions %s", id.VaultName(), oid(message), op.permissions())
 	default:
 		f.Code = "SLU-VAULT-008"
 		f.Why = "the vault could not serve the request; it is asked again by itself"
