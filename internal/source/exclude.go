@@ -1,0 +1,81 @@
+package source
+
+import "path"
+
+// Flux leaves these out of every artifact, whatever the folder they are in; see "Excluding files" in the GitRepository
+// specification. A pattern with a slash at its end is for directories.
+var excluded = []string{
+	".git/", ".gitignore", ".gitmodules", ".gitattributes",
+	"*.jpg", "*.jpeg", "*.gif", "*.png", "*.wmv", "*.flv", "*.tar.gz", "*.zip",
+	".github/", ".circleci/", ".travis.yml", ".gitlab-ci.yml", "appveyor.yml", ".drone.yml", "cloudbuild.yaml",
+	"codeship-services.yml", "codeship-steps.yml",
+	".goreleaser.yml", ".sops.yaml", ".flux.yaml",
+}
+
+// Excluded reports whether Flux leaves an entry of this name out of its artifacts, and with a directory everything
+// below it.
+func Excluded(name string, dir bool) bool {
+	for _, pattern := range excluded {
+		if only := len(pattern) - 1; pattern[only] == '/' {
+			if !dir {
+				continue
+			}
+			pattern = pattern[:only]
+		}
+		if ok, _ := path.Match(pattern, name); ok {
+			return true
+		}
+	}
+	return false
+}
+
+// Artifact shows a tree as Flux's consumers see it: without what Flux excludes by default. Directory hashes stay those
+// of the whole directory, so an excluded file that changes still changes them.
+func Artifact(t Tree) Tree { return artifactTree{t} }
+
+type artifactTree struct{ tree Tree }
+
+func visible(p string) bool {
+	parts, ok := split(p)
+	if !ok {
+		return false
+	}
+	for i, name := range parts {
+		// The last name may be of either kind; the rules for directories name nothing that is ever a file.
+		if Excluded(name, true) || i == len(parts)-1 && Excluded(name, false) {
+			return false
+		}
+	}
+	return true
+}
+
+// ReadFile implements Tree.
+func (t artifactTree) ReadFile(p string) ([]byte, string, error) {
+	if !visible(p) {
+		return nil, "", notExist(p)
+	}
+	return t.tree.ReadFile(p)
+}
+
+// ReadDir implements Tree.
+func (t artifactTree) ReadDir(p string) ([]Entry, string, error) {
+	if !visible(p) {
+		return nil, "", notExist(p)
+	}
+	all, hash, err := t.tree.ReadDir(p)
+	entries := make([]Entry, 0, len(all))
+	for _, e := range all {
+		if !Excluded(e.Name, e.Dir) {
+			entries = append(entries, e)
+		}
+	}
+	return entries, hash, err
+}
+
+// Stat returns the entry at path.
+func (t artifactTree) Stat(p string) (Entry, error) {
+	if !visible(p) {
+		return Entry{}, notExist(p)
+	}
+	return Stat(t.tree, p)
+}
