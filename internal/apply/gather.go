@@ -28,7 +28,7 @@ type item struct {
 // Gather asks the API server about the objects and returns what the plan decides about each, in the same order, without
 // changing anything. Every object is asked about; the faults of all that would be refused come as one error.
 func (a *Applier) Gather(ctx context.Context, p *plan.Plan, objects []*unstructured.Unstructured) ([]plan.Change, error) {
-	items, err := a.gather(ctx, p, objects, nil)
+	items, err := a.gather(ctx, p, objects, func(inventory.Entry) bool { return false })
 	changes := make([]plan.Change, len(items))
 	for i, it := range items {
 		changes[i] = it.change
@@ -38,10 +38,10 @@ func (a *Applier) Gather(ctx context.Context, p *plan.Plan, objects []*unstructu
 }
 
 // gather asks about all objects at once. fresh says which kinds were defined a moment ago.
-func (a *Applier) gather(ctx context.Context, p *plan.Plan, objects []*unstructured.Unstructured, fresh func(inventory.ID) bool) ([]*item, error) {
+func (a *Applier) gather(ctx context.Context, p *plan.Plan, objects []*unstructured.Unstructured, fresh func(inventory.Entry) bool) ([]*item, error) {
 	items := make([]*item, len(objects))
 	err := a.each(ctx, len(objects), func(ctx context.Context, i int) *fault.Fault {
-		items[i] = a.ask(ctx, p, objects[i], fresh != nil && fresh(inventory.IDOf(objects[i])))
+		items[i] = a.ask(ctx, p, objects[i], fresh(inventory.EntryOf(objects[i])))
 		return items[i].fault
 	})
 	return items, err
@@ -120,15 +120,12 @@ func (a *Applier) try(ctx context.Context, p *plan.Plan, it *item, fresh bool) *
 		return fail(err)
 	}
 	it.merged = live.DryRun
-	decide := func() error {
-		it.change, err = p.Decide(desired, live)
-		return err
-	}
-	if err := decide(); err != nil && plan.Immutable(err) || err == nil && unread(it.change, live) {
+	it.change, err = p.Decide(desired, live)
+	if err != nil && plan.Immutable(err) || err == nil && unread(it.change, live) {
 		if live.Object, err = it.target.read(ctx); err != nil {
 			return fail(err)
 		}
-		err = decide()
+		it.change, err = p.Decide(desired, live)
 	}
 	if err != nil {
 		return fail(err)

@@ -150,7 +150,7 @@ func forbidden(id inventory.ID, err error, said string) (cause, bool) {
 		subject = "--serviceaccount=" + account
 	}
 	rights := " --verb=get,list,watch,create,update,patch,delete --resource=" + resource
-	if namespace == "" {
+	if namespace == "" || resource == "namespaces" { // a namespace counts as inside itself, but a role there does not help
 		return cause{number: "003", why: user + " may not " + verb + " " + resource + " in the cluster",
 			fix: "kubectl create clusterrole " + name + rights + " && kubectl create clusterrolebinding " + name + " --clusterrole=" + name + " " + subject}, true
 	}

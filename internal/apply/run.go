@@ -3,10 +3,12 @@ package apply
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/sluice-gitops/sluice/internal/fault"
@@ -58,12 +60,10 @@ func (a *Applier) Apply(ctx context.Context, p *plan.Plan, save Save, on On) (Re
 }
 
 func (r *run) stage(ctx context.Context, s plan.Stage) error {
-	items, err := r.gather(ctx, r.plan, s.Objects, r.definedHere())
+	items, err := r.gather(ctx, r.plan, s.Objects, definitions(r.plan).brings)
 	if err != nil {
 		for _, it := range items {
-			if it.fault != nil && it.fault.Hop != fault.HopAPI {
-				r.tell(it.change, it.fault)
-			}
+			r.tellFault(it)
 		}
 		return err
 	}
@@ -72,8 +72,12 @@ func (r *run) stage(ctx context.Context, s plan.Stage) error {
 		if it.change.Writes() {
 			w := it.change.ID.Wave()
 			waves[w] = append(waves[w], it)
+			continue
 		}
+		it.change.Live = public(it.change.Live)
+		r.tell(it.change, nil)
 	}
+	defer func() { r.note(items) }()
 	for _, wave := range waves {
 		if len(wave) == 0 {
 			continue
@@ -84,16 +88,16 @@ func (r *run) stage(ctx context.Context, s plan.Stage) error {
 		err := r.each(ctx, len(wave), func(ctx context.Context, i int) *fault.Fault {
 			it := wave[i]
 			if it.fault = r.write(ctx, r.plan, it); it.fault != nil {
-				r.tell(it.change, it.fault)
+				r.tellFault(it)
+				return it.fault
 			}
-			return it.fault
+			r.tell(it.change, nil)
+			return nil
 		})
 		if err != nil {
-			r.note(items)
 			return err
 		}
 	}
-	r.note(items)
 	if s.Stage == inventory.Resources {
 		return nil
 	}
@@ -116,59 +120,71 @@ func (r *run) cover(ctx context.Context) error {
 // note records what came to pass of a stage's items.
 func (r *run) note(items []*item) {
 	var entries []inventory.Entry
-	defer func() { r.result.Inventory = r.result.Inventory.Union(inventory.New(entries...)) }()
 	for _, it := range items {
-		if it.fault != nil || it.change.Writes() && !it.written {
+		if it.change.Writes() && !it.written {
 			continue
 		}
 		entries = append(entries, inventory.Entry{ID: it.change.ID, Version: it.change.Version})
 		if it.change.Live != nil {
 			r.applied[it.change.Live.GetUID()] = it.change.ID
 		}
-		it.change.Live = public(it.change.Live)
-		r.tell(it.change, nil)
 		r.result.Changes = append(r.result.Changes, it.change)
 	}
+	r.result.Inventory = r.result.Inventory.Union(inventory.New(entries...))
 }
 
-func (r *run) tell(c plan.Change, f *fault.Fault) {
+func (r *run) tell(c plan.Change, err error) {
 	if r.on == nil {
 		return
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if f == nil {
-		r.on(c, nil)
-		return
+	r.on(c, err)
+}
+
+// tellFault tells of what is wrong with one object. A fault that would have met any is told once, by Apply's error.
+func (r *run) tellFault(it *item) {
+	if it.fault != nil && it.fault.Hop != fault.HopAPI {
+		r.tell(it.change, it.fault)
 	}
-	r.on(c, f)
 }
 
 // clusterScoped tells a kind's scope: from the definitions that the plan itself brings, else from discovery. A kind that
 // neither knows counts as namespaced, and fails later if it isn't served.
 func (a *Applier) clusterScoped(p *plan.Plan) func(inventory.ID) bool {
 	defined := definitions(p)
+	asked := map[schema.GroupKind]bool{} // discovery is asked again for every kind that it does not know
 	return func(id inventory.ID) bool {
-		if scope, ok := defined[inventory.ID{Group: id.Group, Kind: id.Kind}]; ok {
-			return scope == "Cluster"
+		gk := id.GroupKind()
+		if d, ok := defined[gk]; ok {
+			return d.scope == "Cluster"
 		}
-		mapping, err := a.Mapper.RESTMapping(id.GroupKind())
-		return err == nil && mapping.Scope.Name() == meta.RESTScopeNameRoot
+		cluster, ok := asked[gk]
+		if !ok {
+			mapping, err := a.Mapper.RESTMapping(gk)
+			cluster = err == nil && mapping.Scope.Name() == meta.RESTScopeNameRoot
+			asked[gk] = cluster
+		}
+		return cluster
 	}
 }
 
-// definedHere says which kinds the plan's own definitions bring.
-func (r *run) definedHere() func(inventory.ID) bool {
-	defined := definitions(r.plan)
-	return func(id inventory.ID) bool {
-		_, ok := defined[inventory.ID{Group: id.Group, Kind: id.Kind}]
-		return ok
-	}
+// definition is what a CustomResourceDefinition says of its kind.
+type definition struct {
+	scope  string
+	served []string // versions
 }
 
-// definitions returns the scope of each kind that the plan's CustomResourceDefinitions define.
-func definitions(p *plan.Plan) map[inventory.ID]string {
-	defined := map[inventory.ID]string{}
+type definedKinds map[schema.GroupKind]definition
+
+// brings says whether one of the definitions makes the entry's kind and version served.
+func (d definedKinds) brings(e inventory.Entry) bool {
+	return slices.Contains(d[e.GroupKind()].served, e.Version)
+}
+
+// definitions returns the kinds that the plan's own CustomResourceDefinitions define.
+func definitions(p *plan.Plan) definedKinds {
+	kinds := definedKinds{}
 	for _, stage := range p.Stages {
 		if stage.Stage != inventory.Definitions {
 			continue
@@ -177,11 +193,20 @@ func definitions(p *plan.Plan) map[inventory.ID]string {
 			if u.GetKind() != "CustomResourceDefinition" {
 				continue
 			}
-			group, _, _ := unstructured.NestedString(u.Object, "spec", "group")
-			kind, _, _ := unstructured.NestedString(u.Object, "spec", "names", "kind")
-			scope, _, _ := unstructured.NestedString(u.Object, "spec", "scope")
-			defined[inventory.ID{Group: group, Kind: kind}] = scope
+			var d definition
+			var gk schema.GroupKind
+			gk.Group, _, _ = unstructured.NestedString(u.Object, "spec", "group")
+			gk.Kind, _, _ = unstructured.NestedString(u.Object, "spec", "names", "kind")
+			d.scope, _, _ = unstructured.NestedString(u.Object, "spec", "scope")
+			versions, _, _ := unstructured.NestedSlice(u.Object, "spec", "versions")
+			for _, v := range versions {
+				if v, ok := v.(map[string]any); ok && v["served"] == true {
+					name, _ := v["name"].(string)
+					d.served = append(d.served, name)
+				}
+			}
+			kinds[gk] = d
 		}
 	}
-	return defined
+	return kinds
 }

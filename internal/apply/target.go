@@ -59,7 +59,7 @@ func (a *Applier) targetOfAnyVersion(e inventory.Entry) (target, error) {
 // targetSoon is target for a kind whose definition was applied a moment ago: discovery and routing follow the
 // definition's Established condition with a delay, and in several API servers not at the same time.
 func (a *Applier) targetSoon(ctx context.Context, e inventory.Entry) (t target, err error) {
-	again := wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, 10*time.Second, true, func(context.Context) (bool, error) {
+	again := wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, 10*time.Second, true, func(context.Context) (bool, error) {
 		t, err = a.target(e)
 		return !unserved(err), nil
 	})

@@ -26,28 +26,36 @@ func (a *Applier) write(ctx context.Context, p *plan.Plan, it *item) *fault.Faul
 	case plan.Configured:
 		err = a.takeOver(ctx, p, it)
 	}
-	if it.fault != nil {
-		return it.fault
+	if err == nil && it.fault == nil && it.change.Writes() {
+		var live *unstructured.Unstructured
+		if live, err = a.apply(ctx, it.target, it.body); err == nil {
+			it.change.Live, it.written = live, true
+		}
 	}
 	if err != nil {
 		return a.explain(fault.HopApply, it.change.ID, err)
 	}
-	live, err := a.apply(ctx, it.target, it.body)
-	if err != nil {
-		return a.explain(fault.HopApply, it.change.ID, err)
-	}
-	it.change.Live, it.written = live, true
-	return nil
+	it.change.Live = public(it.change.Live)
+	return it.fault
 }
 
 // clear deletes the object that stands in the way, and waits until it is gone.
 func (a *Applier) clear(ctx context.Context, it *item) error {
-	if err := it.target.remove(ctx, it.change.Live); err != nil {
+	var seen metav1.Object = it.change.Live
+	err := it.target.remove(ctx, seen)
+	for try := 1; apierrors.IsConflict(err) && try < 5; try++ { // its status was written meanwhile, say
+		now, lookErr := it.target.look(ctx)
+		if lookErr != nil || now == nil || now.UID != seen.GetUID() {
+			return lookErr
+		}
+		err = it.target.remove(ctx, now)
+	}
+	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, a.StageTimeout)
 	defer cancel()
-	return it.target.gone(ctx, it.change.Live.GetUID())
+	return it.target.gone(ctx, seen.GetUID())
 }
 
 // takeOver makes the fields of kubectl and its like ours, so that those that left the manifest vanish with the apply

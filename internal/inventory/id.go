@@ -82,13 +82,28 @@ func ParseID(s string) (ID, error) {
 	return id, nil
 }
 
-// Spellings returns the names that the stored form can stand for, the likeliest first. There are two when an RBAC name
-// holds colons, because a literal double underscore is stored the same way.
+// Spellings returns the names that the stored form can stand for, the likeliest first. There are several when an RBAC
+// name holds colons, because a literal double underscore is stored the same way: each colon may have been one. Of names
+// with more than four colons only the two extremes are given.
 func (id ID) Spellings() []string {
-	if id.rbac() && strings.Contains(id.Name, ":") {
-		return []string{id.Name, strings.ReplaceAll(id.Name, ":", "__")}
+	parts := strings.Split(id.Name, ":")
+	if !id.rbac() || len(parts) == 1 {
+		return []string{id.Name}
 	}
-	return []string{id.Name}
+	if len(parts) > 5 {
+		return []string{id.Name, strings.Join(parts, "__")}
+	}
+	names := []string{parts[0]}
+	for _, part := range parts[1:] {
+		n := len(names)
+		for _, sep := range []string{":", "__"} {
+			for _, name := range names[:n] {
+				names = append(names, name+sep+part)
+			}
+		}
+		names = names[n:]
+	}
+	return names
 }
 
 func (id ID) rbac() bool {

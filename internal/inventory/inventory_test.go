@@ -43,13 +43,20 @@ func TestParseIDRefusesWhatItCouldNotWriteBack(t *testing.T) {
 	}
 }
 
-func TestAnRBACNameWithADoubleUnderscoreIsFoundUnderBothSpellings(t *testing.T) {
+func TestAnRBACNameWithADoubleUnderscoreIsFoundUnderEverySpelling(t *testing.T) {
 	id, err := ParseID("ns_a__b_" + RBACGroup + "_Role")
 	if err != nil {
 		t.Fatal(err)
 	}
 	if got := id.Spellings(); !slices.Equal(got, []string{"a:b", "a__b"}) {
 		t.Errorf("Spellings = %q", got)
+	}
+	mixed := ID{Name: "a:b:c", Kind: "Role", Group: RBACGroup}
+	if got := mixed.Spellings(); len(got) != 4 || got[0] != "a:b:c" || !slices.Contains(got, "a:b__c") || !slices.Contains(got, "a__b:c") {
+		t.Errorf("Spellings of a name with two colons = %q", got)
+	}
+	if got := (ID{Name: "1:2:3:4:5:6:7", Kind: "Role", Group: RBACGroup}).Spellings(); len(got) != 2 {
+		t.Errorf("Spellings of a name with many colons = %q", got)
 	}
 	if got := (ID{Name: "web", Kind: "Role", Group: RBACGroup}).Spellings(); !slices.Equal(got, []string{"web"}) {
 		t.Errorf("Spellings of a plain name = %q", got)
