@@ -2,7 +2,6 @@ package render
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -23,11 +22,8 @@ const maxMessage = 600
 // diagnose finds the file behind a failed build. kustomize wraps a parse error in one "accumulating resources" per base,
 // guesses at directories and git, and quotes content; reading the files again says it in one line.
 func (r *renderer) diagnose(err error) error {
-	if errors.Is(r.fs.err, context.Canceled) || errors.Is(r.fs.err, context.DeadlineExceeded) {
-		return r.fs.err
-	}
 	if r.fs.err != nil {
-		return fmt.Errorf("read the revision: %w", r.fs.err)
+		return r.fs.err
 	}
 	seen := map[string]bool{}
 	for _, ref := range r.refs.files {
@@ -56,11 +52,22 @@ func (r *renderer) diagnose(err error) error {
 	if m := registered.FindStringSubmatch(text); m != nil {
 		return r.duplicate(m[1], "", m[2])
 	}
+	file := r.innermost(err.Error())
+	if m := accumulating.FindStringSubmatch(text); m != nil {
+		file, text = path.Join(path.Dir(file), m[1]), m[2]
+	}
+	return cannotBuild(file, r.secrets.redact(text))
+}
+
+func cannotBuild(file, text string) error {
 	return &fault.Fault{
-		Code: "SLU-RENDER-009", Hop: fault.HopRender, File: r.innermost(err.Error()), Reason: reasonBuild,
-		Seen: "kustomize cannot build it", Why: shorten(r.secrets.redact(text), maxMessage),
+		Code: "SLU-RENDER-009", Hop: fault.HopRender, File: file, Reason: reasonBuild,
+		Seen: "kustomize cannot build it", Why: shorten(text, maxMessage),
 	}
 }
+
+// accumulating is a resource file that failed, and its failure, before kustomize's guess that it might be a directory.
+var accumulating = regexp.MustCompile(`^(?:accumulating resources: )?accumulation err='accumulating resources from '([^']*)': (.*)': must build at directory: .*`)
 
 var registered = regexp.MustCompile(`already registered id: ([^./\s]+)[^/\s]*/([^.\s]+(?:\.[^.\s\[]+)*)\.\[no(?:Ns|Grp|Ver)`)
 
@@ -124,7 +131,7 @@ func examine(ref reference, data []byte) *fault.Fault {
 		var doc yaml.Node
 		err := guard(func() error { return dec.Decode(&doc) })
 		if errors.Is(err, io.EOF) {
-			return nil
+			break
 		}
 		if err != nil {
 			f.Code = codeYAML
@@ -140,6 +147,28 @@ func examine(ref reference, data []byte) *fault.Fault {
 			return f
 		}
 	}
+	if ref.use == useResource {
+		if err := guard(func() error { return try(data) }); err != nil {
+			f.Code, f.Seen, f.Why = codeObject, "kustomize cannot read it", shorten(plain(err.Error()), maxMessage)
+			return f
+		}
+	}
+	return nil
+}
+
+// try does with a file's objects, one file at a time, what a build does with all of them.
+func try(data []byte) error {
+	resources, err := resourceFactory.SliceFromBytes(data)
+	if err != nil {
+		return err
+	}
+	for _, res := range resources {
+		_, _ = res.GetLabels(), res.GetAnnotations()
+		if _, err := res.MarshalJSON(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // examineObject says what keeps a document from being a Kubernetes object.
@@ -176,7 +205,27 @@ func examineObject(doc *yaml.Node) (seen, fix string) {
 	if text(valueOf(n, "metadata"), "name") == "" {
 		return line + "the object has no metadata.name", "add metadata.name"
 	}
+	if key := repeated(n); key != nil {
+		return fmt.Sprintf("line %d: the key %q is there twice", key.Line, key.Value), "remove one of the two"
+	}
 	return "", ""
+}
+
+// repeated returns a key that its mapping holds already; nil if there is none.
+func repeated(n *yaml.Node) *yaml.Node {
+	seen := map[string]bool{}
+	for i, c := range n.Content {
+		if n.Kind == yaml.MappingNode && i%2 == 0 && c.Kind == yaml.ScalarNode {
+			if seen[c.Value] {
+				return c
+			}
+			seen[c.Value] = true
+		}
+		if key := repeated(c); key != nil {
+			return key
+		}
+	}
+	return nil
 }
 
 // filesOf names the files that define an object, as far as its kind and name stand in them as they were rendered.

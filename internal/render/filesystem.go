@@ -96,7 +96,8 @@ func (f *fileSystem) load(p string) ([]byte, error) {
 }
 
 func (f *fileSystem) fail(err error) {
-	if f.err == nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, source.ErrIsDir) && !errors.Is(err, source.ErrNotDir) {
+	var tree *treeError
+	if f.err == nil && (errors.As(err, &tree) || !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, source.ErrIsDir)) {
 		f.err = err
 	}
 }

@@ -3,7 +3,6 @@ package render
 import (
 	"net/url"
 	"path"
-	"strings"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	"github.com/fluxcd/pkg/apis/kustomize"
@@ -191,9 +190,9 @@ func selector(s *kustomize.Selector) *kustypes.Selector {
 // topFile is the kustomization file of the path, generated or not.
 func (r *renderer) topFile() string {
 	for _, name := range konfig.RecognizedKustomizationFileNames() {
-		if p := path.Join(r.root, name); r.fs.overlay[p] != nil {
+		if p := path.Join(r.root, name); r.fs != nil && r.fs.overlay[p] != nil {
 			return p
 		}
 	}
-	return strings.TrimPrefix(r.root+"/"+konfig.DefaultKustomizationFileName(), "./")
+	return path.Join(r.root, konfig.DefaultKustomizationFileName())
 }

@@ -71,6 +71,12 @@ type entry struct {
 	hash string
 }
 
+// treeError is a failure to read the tree, as opposed to what it holds.
+type treeError struct{ err error }
+
+func (e *treeError) Error() string { return "read the revision: " + e.err.Error() }
+func (e *treeError) Unwrap() error { return e.err }
+
 // view answers what stands where in a tree, reading every directory at most once.
 type view struct {
 	tree source.Tree
@@ -121,7 +127,7 @@ func (v *view) list(dir string) (*listing, error) {
 		v.dirs[dir] = nil
 		return nil, nil
 	case err != nil:
-		return nil, err
+		return nil, &treeError{err}
 	}
 	byName := func(a, b source.Entry) int { return strings.Compare(a.Name, b.Name) }
 	if !slices.IsSortedFunc(entries, byName) {
@@ -196,7 +202,10 @@ func (r *recorder) readFile(p string) ([]byte, error) {
 		return nil, &fs.PathError{Op: "read", Path: p, Err: source.ErrIsDir}
 	}
 	data, _, err := r.view.tree.ReadFile(p)
-	return data, err
+	if err != nil {
+		return nil, &treeError{err} // even "does not exist": its directory lists it
+	}
+	return data, nil
 }
 
 // list returns the entries of a directory that must exist, and records the listing.

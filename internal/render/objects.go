@@ -23,7 +23,7 @@ func (r *renderer) objects(built resmap.ResMap) ([]*unstructured.Unstructured, e
 	out := make([]*unstructured.Unstructured, 0, built.Size())
 	ids := map[string]bool{}
 	for _, res := range built.Resources() {
-		data, err := sub.apply(res)
+		data, err := r.apply(sub, res)
 		if err != nil {
 			return nil, err
 		}

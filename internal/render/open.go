@@ -50,6 +50,11 @@ func (r *renderer) open(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	for i, d := range docs {
+		if errs[i] != nil && fault.From(errs[i]) == nil && !errors.Is(errs[i], context.Canceled) {
+			errs[i] = notOpened(d.path, errs[i])
+		}
+	}
 	if err := firstCause(errs); err != nil {
 		return err
 	}
@@ -110,6 +115,14 @@ func hasFormat(p string) bool {
 		return true
 	}
 	return false
+}
+
+// notOpened is a failure that the opener has no fault for.
+func notOpened(file string, err error) error {
+	return &fault.Fault{
+		Code: "SLU-SOPS-102", Hop: fault.HopSOPS, File: file, Reason: reasonBuild,
+		Seen: "it cannot be decrypted", Why: err.Error(), Err: err,
+	}
 }
 
 // bothWays refuses a document that one reference opens and another would publish.

@@ -16,7 +16,6 @@ import (
 	"context"
 	"errors"
 	"path"
-	"slices"
 	"strings"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
@@ -76,7 +75,7 @@ func Render(ctx context.Context, req Request) (*Result, error) {
 	r := &renderer{req: req, rec: newRecorder(req.Tree), root: clamp(req.Path)}
 	res, err := r.render(ctx)
 	if err != nil {
-		return nil, r.explain(ctx, err)
+		return nil, r.explain(err)
 	}
 	return res, nil
 }
@@ -204,15 +203,18 @@ func clamp(p string) string {
 	return p
 }
 
-// explain makes an error of any step fit to be shown: a fault (or the context's or tree's own error), without values.
-func (r *renderer) explain(ctx context.Context, err error) error {
-	if ctxErr := ctx.Err(); ctxErr != nil && errors.Is(err, ctxErr) {
+// explain makes an error of any step fit to be shown. Faults of our own lose the values in them; Open's are Open's to
+// answer for; the context's error and the tree's stay what they are. Whatever else there may be is kustomize's.
+func (r *renderer) explain(err error) error {
+	var tree *treeError
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) || errors.As(err, &tree) {
 		return err
 	}
-	if f := fault.From(err); f != nil && slices.Contains(ownHops, f.Hop) {
+	if fault.From(err) == nil {
+		err = cannotBuild(r.topFile(), plain(err.Error()))
+	}
+	if f := fault.From(err); f.Hop == fault.HopRender {
 		r.secrets.redactFault(f)
 	}
 	return err
 }
-
-var ownHops = []fault.Hop{fault.HopRender, fault.HopSOPS}

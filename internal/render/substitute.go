@@ -16,10 +16,7 @@ import (
 )
 
 // substitution replaces ${var} in the objects' YAML, as spec.postBuild says. A nil one leaves objects alone.
-type substitution struct {
-	r    *renderer
-	vars map[string]string
-}
+type substitution struct{ vars map[string]string }
 
 // substituteKey is the label or annotation that, as "disabled", exempts an object.
 const substituteKey = "kustomize.toolkit.fluxcd.io/substitute"
@@ -51,44 +48,48 @@ func (r *renderer) substitution() (*substitution, error) {
 		}
 		r.secrets.vars = append(r.secrets.vars, vars[name])
 	}
-	return &substitution{r: r, vars: vars}, nil
+	return &substitution{vars: vars}, nil
 }
 
 // apply returns the object as JSON, substituted unless it is exempt.
-func (s *substitution) apply(res *resource.Resource) ([]byte, error) {
+func (r *renderer) apply(s *substitution, res *resource.Resource) ([]byte, error) {
 	if s == nil || res.GetLabels()[substituteKey] == kustomizev1.DisabledValue ||
 		res.GetAnnotations()[substituteKey] == kustomizev1.DisabledValue {
-		return res.MarshalJSON()
+		data, err := res.MarshalJSON()
+		if err != nil {
+			return nil, r.diagnose(err)
+		}
+		return data, nil
 	}
 	// Like Flux, substitute in the YAML text of the whole object: a value may change a scalar's type.
 	text, err := res.AsYAML()
 	if err != nil {
-		return nil, err
+		return nil, r.diagnose(err)
 	}
 	out := string(text)
 	err = guard(func() (err error) {
 		out, err = envsubst.Eval(out, func(name string) (string, bool) {
 			value, ok := s.vars[name]
-			return value, ok || s.r.req.LooseVars
+			return value, ok || r.req.LooseVars
 		})
 		return err
 	})
 	if err != nil {
-		return nil, s.failed(res, err)
+		return nil, r.substitutionFailed(res, err)
 	}
 	data, err := yaml.YAMLToJSON([]byte(out))
 	if err != nil {
-		return nil, s.r.unreadable(res, err)
+		return nil, r.unreadable(res, err)
 	}
 	return data, nil
 }
 
 var notSet = regexp.MustCompile(`variable not set \(strict mode\): "([^"]*)"`)
 
-func (s *substitution) failed(res *resource.Resource, err error) error {
+func (r *renderer) substitutionFailed(res *resource.Resource, err error) error {
 	f := &fault.Fault{
 		Code: "SLU-RENDER-010", Hop: fault.HopRender, Reason: reasonBuild,
-		File: s.r.fileOf(res.GetKind(), res.GetName()), Object: res.GetKind() + "/" + res.GetName(),
+		File: r.fileOf(res.GetKind(), res.GetName()), Object: res.GetKind() + "/" + res.GetName(),
 		Seen: "variables cannot be substituted", Why: shorten(plain(err.Error()), maxMessage),
 		Fix: "write $${…} for text that is no variable, or annotate the object with " + substituteKey + ": disabled",
 	}

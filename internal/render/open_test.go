@@ -1,0 +1,115 @@
+package render
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/sluice-gitops/sluice/internal/fault"
+	"github.com/sluice-gitops/sluice/internal/source"
+)
+
+// sealedTree has n encrypted Secrets, listed in order.
+func sealedTree(n int) source.Tree {
+	files := map[string]string{}
+	var k strings.Builder
+	k.WriteString("resources:\n")
+	for i := range n {
+		name := fmt.Sprintf("s%02d", i)
+		fmt.Fprintf(&k, "- %s.yaml\n", name)
+		files[name+".yaml"] = "apiVersion: v1\nkind: Secret\nmetadata: {name: " + name + "}\nstringData:\n  k: " + seal(name+"-value") + "\n" + sopsBlock
+	}
+	files["kustomization.yaml"] = k.String()
+	return source.MapTree(files)
+}
+
+func TestDocumentsAreOpenedOnceAndSideBySide(t *testing.T) {
+	var mu sync.Mutex
+	var opened []string
+	meet := make(chan struct{})
+	res, err := Render(context.Background(), Request{
+		Tree: sealedTree(12), Encrypted: fakeEncrypted,
+		Open: func(ctx context.Context, p string, data []byte) ([]byte, error) {
+			mu.Lock()
+			opened = append(opened, p)
+			if len(opened) == 2 {
+				close(meet)
+			}
+			mu.Unlock()
+			<-meet // only comes when two are under way together
+			return fakeOpen(ctx, p, data)
+		},
+	})
+	if err != nil || len(res.Objects) != 12 {
+		t.Fatalf("%v", err)
+	}
+	slices.Sort(opened)
+	if len(opened) != 12 || len(slices.Compact(opened)) != 12 {
+		t.Errorf("opened %v", opened)
+	}
+	if got, _, _ := unstructuredString(res, 11, "stringData", "k"); got != "s11-value" {
+		t.Errorf("last object: %q", got)
+	}
+}
+
+func unstructuredString(res *Result, i int, fields ...string) (string, bool, error) {
+	m := any(res.Objects[i].Object)
+	for _, f := range fields {
+		m = m.(map[string]any)[f]
+	}
+	s, ok := m.(string)
+	return s, ok, nil
+}
+
+func TestTheOpenersFaultIsReturnedAsItIs(t *testing.T) {
+	want := &fault.Fault{Hop: fault.HopEntra, Seen: "AADSTS700213", File: "s03.yaml"}
+	_, err := Render(context.Background(), Request{
+		Tree: sealedTree(12), Encrypted: fakeEncrypted,
+		Open: func(ctx context.Context, p string, data []byte) ([]byte, error) {
+			if p == "s03.yaml" {
+				return nil, fmt.Errorf("open: %w", want)
+			}
+			<-ctx.Done()
+			return nil, ctx.Err()
+		},
+	})
+	if !errors.Is(err, want) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestOnlyWhatTheBuildReadsIsOpened(t *testing.T) {
+	files := map[string]string{
+		"kustomization.yaml": "resources: [a.yaml]\nsecretGenerator: [{name: s, envs: [dir/prod], files: [c.ini=x.unknown]}]\n",
+		"a.yaml":             configMap + sopsBlock, "unused.yaml": configMap + sopsBlock, "dir/prod": "A=1\nsops_mac=x\n", "x.unknown": `{"data":"","sops":{}}`,
+	}
+	var mu sync.Mutex
+	var opened []string
+	_, err := Render(context.Background(), Request{
+		Tree: source.MapTree(files), Encrypted: fakeEncrypted,
+		Open: func(ctx context.Context, p string, data []byte) ([]byte, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			opened = append(opened, p)
+			return fakeOpen(ctx, p, data)
+		},
+	})
+	slices.Sort(opened)
+	// An env file is dotenv unless its extension says otherwise; any other file is what its own extension says.
+	if want := []string{"a.yaml", "dir/prod.env", "x.unknown"}; err != nil || !slices.Equal(opened, want) {
+		t.Errorf("opened %v, want %v; %v", opened, want, err)
+	}
+}
+
+func TestAnEncryptedDocumentThatIsNoSecretPassesWithoutDecryption(t *testing.T) {
+	res, err := Render(context.Background(), Request{
+		Tree: source.MapTree(map[string]string{"a.yaml": configMap + sopsBlock}), Encrypted: fakeEncrypted,
+	})
+	if err != nil || len(res.Objects) != 1 {
+		t.Errorf("%v", err)
+	}
+}
