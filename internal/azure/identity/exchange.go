@@ -34,7 +34,7 @@ func exchangeFault(err error, p party) *fault.Fault {
 		return unanswered(err, p, status)
 	}
 	f := &fault.Fault{
-		Code: "SLU-ENTRA-001", Hop: fault.HopEntra, Object: "client " + p.client, Err: errors.New("AADSTS" + strconv.Itoa(code)),
+		Code: "SLU-ENTRA-001", Hop: fault.HopEntra, Object: "client " + p.client, Err: &Refused{Code: code},
 		Seen: fmt.Sprintf("AADSTS%d: %s", code, text),
 		Why:  "Entra ID refused the sign-in",
 		Fix:  fmt.Sprintf("open https://login.microsoftonline.com/error?code=%d, where Entra ID explains the code", code),
@@ -43,14 +43,12 @@ func exchangeFault(err error, p party) *fault.Fault {
 		f.Code = "SLU-ENTRA-" + r.number
 		f.Why, f.Fix = r.why(p), r.fix(p)
 	}
-	f.Err = &Refused{Code: code, err: err}
 	return f
 }
 
 // Refused is the cause inside an exchange fault: Entra ID answered, and this was its code.
 type Refused struct {
 	Code int // the number behind AADSTS
-	err  error
 }
 
 // Error gives the code alone: the SDK's text repeats the whole reply.

@@ -1,0 +1,166 @@
+package keyring
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"strings"
+
+	"filippo.io/age"
+	"filippo.io/age/armor"
+	"github.com/ProtonMail/go-crypto/openpgp"
+	pgparmor "github.com/ProtonMail/go-crypto/openpgp/armor"
+	sopsage "github.com/getsops/sops/v3/age"
+	"github.com/getsops/sops/v3/azkv"
+	"github.com/getsops/sops/v3/keys"
+	"github.com/getsops/sops/v3/pgp"
+
+	"github.com/sluice-gitops/sluice/internal/azure/keyvault"
+)
+
+// maxPart bounds what a decrypted data key may be: 32 bytes, one more as a Shamir part.
+const maxPart = 4 << 10
+
+// cost orders recipients: what this process can do alone comes before the network.
+func cost(k keys.MasterKey) int {
+	switch k.(type) {
+	case *sopsage.MasterKey:
+		return 0
+	case *pgp.MasterKey:
+		return 1
+	}
+	return 2
+}
+
+// unwrap asks one recipient's provider for the data key.
+func (s *session) unwrap(ctx context.Context, k keys.MasterKey) ([]byte, error) {
+	switch k := k.(type) {
+	case *sopsage.MasterKey:
+		return s.unwrapAge(k)
+	case *pgp.MasterKey:
+		return s.unwrapPGP(k)
+	case *azkv.MasterKey:
+		return s.unwrapAzure(ctx, k)
+	}
+	return nil, errNotOurs
+}
+
+func (s *session) unwrapAge(k *sopsage.MasterKey) ([]byte, error) {
+	if len(s.id.Age) == 0 {
+		return nil, errNotOurs
+	}
+	r, err := age.Decrypt(armor.NewReader(strings.NewReader(k.EncryptedKey)), s.id.Age...)
+	if err != nil {
+		if !s.plausible(k) {
+			return nil, errNotOurs
+		}
+		return nil, undecryptable("age recipient " + k.Recipient)
+	}
+	part, err := io.ReadAll(io.LimitReader(r, maxPart))
+	if err != nil {
+		return nil, undecryptable("age recipient " + k.Recipient)
+	}
+	return part, nil
+}
+
+// unwrapPGP decrypts in this process: no gpg binary, no agent, no key ring on disk.
+func (s *session) unwrapPGP(k *pgp.MasterKey) ([]byte, error) {
+	if len(s.id.PGP) == 0 {
+		return nil, errNotOurs
+	}
+	name := "PGP key " + k.Fingerprint
+	block, err := pgparmor.Decode(strings.NewReader(k.EncryptedKey))
+	if err != nil {
+		return nil, undecryptable(name)
+	}
+	msg, err := openpgp.ReadMessage(block.Body, s.id.PGP, nil, nil)
+	if err != nil {
+		if !s.plausible(k) {
+			return nil, errNotOurs
+		}
+		return nil, undecryptable(name)
+	}
+	part, err := io.ReadAll(io.LimitReader(msg.UnverifiedBody, maxPart))
+	if err != nil {
+		return nil, undecryptable(name)
+	}
+	return part, nil
+}
+
+func (s *session) unwrapAzure(ctx context.Context, k *azkv.MasterKey) ([]byte, error) {
+	if s.part.vaults == nil {
+		if s.id.AzureErr != nil {
+			return nil, s.id.AzureErr
+		}
+		return nil, errNotOurs
+	}
+	id := azureID(k)
+	enc, err := keyvault.DecodeEnc(k.EncryptedKey)
+	if err != nil {
+		return nil, undecryptable("Key Vault key " + id.String())
+	}
+	return s.part.vaults.Unwrap(ctx, id, enc)
+}
+
+func azureID(k *azkv.MasterKey) keyvault.KeyID {
+	return keyvault.KeyID{Vault: strings.TrimSuffix(k.VaultURL, "/"), Name: k.Name, Version: k.Version}
+}
+
+// plausible reports whether the identity should be able to open a recipient, by the public names of both. Recipients
+// are tried regardless, where that is free: the names in a document are anybody's to write. It decides whose failure is
+// told.
+func (s *session) plausible(k keys.MasterKey) bool {
+	switch k := k.(type) {
+	case *sopsage.MasterKey:
+		for _, id := range s.id.Age {
+			if name := ageRecipient(id); name == k.Recipient || name == "" && strings.HasPrefix(k.Recipient, "ssh-") {
+				return true
+			}
+		}
+	case *pgp.MasterKey:
+		return holdsPGP(s.id.PGP, k.Fingerprint)
+	case *azkv.MasterKey:
+		return s.id.Azure != nil || s.id.AzureErr != nil
+	}
+	return false
+}
+
+// ageRecipient gives the public name of an identity, empty for kinds that do not tell theirs.
+func ageRecipient(id age.Identity) string {
+	switch id := id.(type) {
+	case *age.X25519Identity:
+		return id.Recipient().String()
+	case *age.HybridIdentity:
+		return id.Recipient().String()
+	}
+	return ""
+}
+
+// holdsPGP compares a document's fingerprint, which may be a long or short key id, with primary keys and subkeys.
+func holdsPGP(list openpgp.EntityList, fingerprint string) bool {
+	want := strings.ToUpper(strings.ReplaceAll(fingerprint, " ", ""))
+	if len(want) < 8 {
+		return false
+	}
+	for _, e := range list {
+		if strings.HasSuffix(hexUpper(e.PrimaryKey.Fingerprint), want) {
+			return true
+		}
+		for _, sub := range e.Subkeys {
+			if strings.HasSuffix(hexUpper(sub.PublicKey.Fingerprint), want) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func hexUpper(b []byte) string {
+	const digits = "0123456789ABCDEF"
+	var out bytes.Buffer
+	for _, c := range b {
+		out.WriteByte(digits[c>>4])
+		out.WriteByte(digits[c&15])
+	}
+	return out.String()
+}
