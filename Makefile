@@ -5,9 +5,6 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help build up down test judges check generate golden fuzz clean
 
-# One setting for every go command: a build with cgo and one without share nothing in Go's cache.
-export CGO_ENABLED := 0
-
 VERSION ?= $(shell git describe --tags --match 'v*' --dirty 2>/dev/null)
 FUZZTIME ?= 10s
 
