@@ -56,14 +56,19 @@ func (r *renderer) diagnose(err error) error {
 	if m := accumulating.FindStringSubmatch(text); m != nil {
 		file, text = path.Join(path.Dir(file), m[1]), m[2]
 	}
-	return cannotBuild(file, r.secrets.redact(text))
+	return r.cannotBuild(file, r.secrets.redact(text))
 }
 
-func cannotBuild(file, text string) error {
-	return &fault.Fault{
+// cannotBuild is what is left to say when no cause was found: kustomize's own words.
+func (r *renderer) cannotBuild(file, text string) error {
+	f := &fault.Fault{
 		Code: "SLU-RENDER-009", Hop: fault.HopRender, File: file, Reason: reasonBuild,
 		Seen: "kustomize cannot build it", Why: shorten(text, maxMessage),
 	}
+	if file == r.topShown() && len(r.req.Kustomization.Spec.Patches) > 0 {
+		f.Fix = "check spec.patches of the Kustomization too, they are built as a part of this file"
+	}
+	return f
 }
 
 // accumulating is a resource file that failed, and its failure, before kustomize's guess that it might be a directory.
@@ -80,7 +85,7 @@ var wrapping = regexp.MustCompile(`(?s)^.*(?:accumulation of path|make target fo
 func (r *renderer) innermost(text string) string {
 	all := recursed.FindAllStringSubmatch(text, -1)
 	if len(all) == 0 {
-		return r.topFile()
+		return r.topShown()
 	}
 	dir := all[len(all)-1][1]
 	for _, name := range konfig.RecognizedKustomizationFileNames() {
@@ -93,7 +98,7 @@ func (r *renderer) innermost(text string) string {
 
 func (r *renderer) panicFault(p *panicked) error {
 	f := &fault.Fault{
-		Code: "SLU-RENDER-011", Hop: fault.HopRender, File: r.topFile(), Reason: reasonBuild,
+		Code: "SLU-RENDER-011", Hop: fault.HopRender, File: r.topShown(), Reason: reasonBuild,
 		Seen: "kustomize crashed on it (" + p.cause + ")", Why: "some file has a form that kustomize does not expect",
 		Fix: "run `kustomize build` on the path to see where",
 	}
@@ -269,5 +274,5 @@ func (r *renderer) fileOf(kind, name string) string {
 	if files := r.filesOf(kind, name); len(files) > 0 {
 		return files[0]
 	}
-	return r.topFile()
+	return r.topShown()
 }

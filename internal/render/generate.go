@@ -187,6 +187,14 @@ func selector(s *kustomize.Selector) *kustypes.Selector {
 	}
 }
 
+// topShown is what to call the top kustomization in a fault: its file, or the path if the file is generated.
+func (r *renderer) topShown() string {
+	if e, err := r.rec.view.stat(r.topFile()); err != nil || e.kind != isFile {
+		return r.root
+	}
+	return r.topFile()
+}
+
 // topFile is the kustomization file of the path, generated or not.
 func (r *renderer) topFile() string {
 	for _, name := range konfig.RecognizedKustomizationFileNames() {

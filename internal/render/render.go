@@ -211,7 +211,7 @@ func (r *renderer) explain(err error) error {
 		return err
 	}
 	if fault.From(err) == nil {
-		err = cannotBuild(r.topFile(), plain(err.Error()))
+		err = r.cannotBuild(r.topShown(), plain(err.Error()))
 	}
 	if f := fault.From(err); f.Hop == fault.HopRender {
 		r.secrets.redactFault(f)
