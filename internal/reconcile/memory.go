@@ -59,7 +59,7 @@ func (m *memory) restore(obj *Kustomization) {
 
 // sameInputs says whether tree holds, under every path that the last render read, what it held then.
 func (m *memory) sameInputs(tree source.Tree) bool {
-	return m.inputs != nil && render.Unchanged(tree, m.inputs)
+	return m.inputs != nil && render.Unchanged(source.Artifact(tree), m.inputs)
 }
 
 // writeStatus sends the difference to the status written last, if there is one.

@@ -14,6 +14,7 @@ import (
 	"github.com/sluice-gitops/sluice/internal/redact"
 	"github.com/sluice-gitops/sluice/internal/render"
 	"github.com/sluice-gitops/sluice/internal/sops"
+	"github.com/sluice-gitops/sluice/internal/source"
 )
 
 // pipeline takes the attempt's revision through render, plan and apply, and leaves in the memory what the next attempt
@@ -38,7 +39,7 @@ func (k *Kustomizations) pipeline(ctx context.Context, a *attempt) (summary stri
 	a.redact = hidden.Redact
 
 	rendered, err := render.Render(ctx, render.Request{
-		Tree: a.rev.Tree, Path: a.flux.Spec.Path, Kustomization: a.flux,
+		Tree: source.Artifact(a.rev.Tree), Path: a.flux.Spec.Path, Kustomization: a.flux,
 		Open: who.opener(), Encrypted: sops.IsEncrypted, Vars: vars,
 	})
 	if err != nil {
