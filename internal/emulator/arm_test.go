@@ -252,7 +252,8 @@ func TestClusterShowsThePlatformsIssuer(t *testing.T) {
 	}})
 	got := a.mustARM("GET", cluster, nil)
 	if dig(got, "properties", "oidcIssuerProfile", "issuerURL") != a.Env().IssuerURL ||
-		dig(got, "properties", "securityProfile", "workloadIdentity", "enabled") != true || dig(got, "properties", "dnsPrefix") != "aks" {
+		dig(got, "properties", "securityProfile", "workloadIdentity", "enabled") != true || dig(got, "properties", "dnsPrefix") != "aks" ||
+		dig(got, "properties", "servicePrincipalProfile", "clientId") != "msi" {
 		t.Errorf("%v", got)
 	}
 	if n := len(a.mustARM("GET", "/providers/Microsoft.ContainerService/managedClusters", nil)["value"].([]any)); n != 1 {

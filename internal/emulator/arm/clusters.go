@@ -17,6 +17,13 @@ type clusterRequest struct {
 	Properties map[string]any `json:"properties"`
 }
 
+// clusterDefaults are what AKS answers for every cluster, and what clients don't expect to miss: `az aks show` fails
+// without a servicePrincipalProfile.
+var clusterDefaults = map[string]any{
+	"servicePrincipalProfile": map[string]string{"clientId": "msi"},
+	"agentPoolProfiles":       []any{},
+}
+
 func clusterBody(state *store.State, c *store.Cluster) map[string]any {
 	properties := maps.Clone(c.Properties)
 	if properties == nil {
@@ -33,6 +40,11 @@ func clusterBody(state *store.State, c *store.Cluster) map[string]any {
 	security["workloadIdentity"] = map[string]any{"enabled": c.WorkloadIdentity}
 	properties["oidcIssuerProfile"] = issuer
 	properties["securityProfile"] = security
+	for name, what := range clusterDefaults {
+		if properties[name] == nil {
+			properties[name] = what
+		}
+	}
 	properties["provisioningState"] = "Succeeded"
 	properties["powerState"] = map[string]string{"code": "Running"}
 	return resource(state, c.Group, clusterType, c.Name, c.Location, c.Tags, properties)
