@@ -1,3 +1,5 @@
+//go:build judges
+
 package emulator_test
 
 import (
@@ -10,13 +12,12 @@ import (
 	"github.com/sluice-gitops/sluice/internal/emulator"
 )
 
-// TestAzureCLIOnboardsAndUsesAKey lets the unmodified `az` make and use everything, by proxy and CA alone. It runs where
-// SLUICE_TEST_AZ names the program, such as "az", because it takes a minute. Keys go through `az rest`: Debian's 2.45
+// TestJudgeAzureCLIOnboardsAndUsesAKey lets the unmodified `az` make and use everything, by proxy and CA alone. Keys go through `az rest`: Debian's 2.45
 // lacks a Python module that every `az keyvault key` command loads.
-func TestAzureCLIOnboardsAndUsesAKey(t *testing.T) {
-	az := os.Getenv("SLUICE_TEST_AZ")
-	if az == "" {
-		t.Skip("SLUICE_TEST_AZ names no az")
+func TestJudgeAzureCLIOnboardsAndUsesAKey(t *testing.T) {
+	az, err := exec.LookPath("az")
+	if err != nil {
+		t.Fatal("az is not installed: apt-get install azure-cli")
 	}
 	a := start(t, emulator.Options{})
 	env, home := a.Env(), t.TempDir()
