@@ -9,8 +9,11 @@ import (
 )
 
 // Self identifies this process under a name.
-func Self(name string) state.Process {
-	return state.Process{Name: name, PID: os.Getpid(), Start: startTime(os.Getpid())}
+func Self(name string) state.Process { return Identify(name, os.Getpid()) }
+
+// Identify describes the running process pid under a name.
+func Identify(name string, pid int) state.Process {
+	return state.Process{Name: name, PID: pid, Start: startTime(pid)}
 }
 
 // Alive tells whether p still runs: the same number with the same start time.

@@ -106,7 +106,7 @@ func Create(d Dir) error {
 // a fault.
 func Check(d Dir) error {
 	if info, err := os.Stat(string(d)); err == nil && !info.IsDir() {
-		return &fault.Fault{Code: "SLU-PLATFORM-002", Hop: fault.HopPlatform, Object: string(d), Seen: "the state folder is a file",
+		return &fault.Fault{Code: "SLU-PLATFORM-002", Hop: fault.HopPlatform, Object: string(d), Seen: "the state folder is not a directory",
 			Fix: "sluice up --state-dir DIR, with a folder that doesn't exist yet"}
 	}
 	raw, err := os.ReadFile(d.Version())

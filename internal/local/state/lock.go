@@ -30,10 +30,22 @@ func Acquire(d Dir) (*Lock, error) {
 	return &Lock{f}, nil
 }
 
-// Inherit takes over the lock that the parent process passed as file descriptor fd.
-func Inherit(fd uintptr) *Lock {
+// Inherit takes over d's lock, which the parent process passed as file descriptor fd.
+func Inherit(fd uintptr, d Dir) (*Lock, error) {
+	f := os.NewFile(fd, d.LockFile())
+	given, err := f.Stat()
+	if err != nil {
+		return nil, fmt.Errorf("no lock was handed over: %w", err)
+	}
+	file, err := os.Stat(d.LockFile())
+	if err != nil {
+		return nil, err
+	}
+	if !os.SameFile(given, file) {
+		return nil, fmt.Errorf("file descriptor %d is not %s", fd, d.LockFile())
+	}
 	syscall.CloseOnExec(int(fd))
-	return &Lock{os.NewFile(fd, "lock")}
+	return &Lock{f}, nil
 }
 
 // File is the open lock file, to be passed to a child that takes the lock over.

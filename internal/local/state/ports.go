@@ -71,7 +71,7 @@ func (p *Ports) Check(owner func(port int) string) error {
 			holder = owner(*n.port)
 		}
 		f := &fault.Fault{Code: "SLU-PLATFORM-011", Hop: fault.HopPlatform, Object: n.name,
-			Seen: fmt.Sprintf("port %d of 127.0.0.1 is taken", *n.port), Why: "another process listens on it",
+			Seen: fmt.Sprintf("port %d of 127.0.0.1 is in use", *n.port), Why: "another process listens on it",
 			Fix: "stop that process, or let this platform take other ports (then evaluate `sluice env` again): sluice up --new-ports", Err: err}
 		if holder != "" {
 			f.Why = holder + " listens on it"

@@ -1,0 +1,82 @@
+package cli
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sluice-gitops/sluice/internal/reconcile"
+)
+
+func newController(s Streams) *cobra.Command {
+	var (
+		kube                   kubeFlags
+		o                      reconcile.Options
+		eventsAddr, level, enc string
+		jitter                 int
+	)
+	cmd := &cobra.Command{Use: "controller", Short: "Run the controllers against a cluster, as the Deployment does", Args: none}
+	kube.add(cmd, s.Env)
+	f := cmd.Flags()
+	f.StringVar(&eventsAddr, "events-addr", "", "address of a notification-controller (not served yet)")
+	f.BoolVar(&o.WatchAllNamespaces, "watch-all-namespaces", true, "reconcile objects of every namespace, not only of RUNTIME_NAMESPACE")
+	f.StringVar(&o.WatchLabelSelector, "watch-label-selector", "", "reconcile only objects with these labels")
+	f.StringVar(&level, "log-level", "info", "trace, debug, info or error")
+	f.StringVar(&enc, "log-encoding", "json", "json or console")
+	f.StringVar(&o.StoragePath, "storage-path", orElse(s.Env("STORAGE_PATH"), filepath.Join(os.TempDir(), "sluice")), "folder of mirrors and artifacts")
+	f.StringVar(&o.StorageAddr, "storage-addr", ":9090", "listen address of the artifact server")
+	f.StringVar(&o.StorageAdvAddr, "storage-adv-addr", "", "host in artifact URLs")
+	f.StringVar(&o.MetricsAddr, "metrics-addr", ":8080", "listen address of the metrics")
+	f.StringVar(&o.HealthAddr, "health-addr", ":9440", "listen address of the probes")
+	f.IntVar(&o.Concurrent, "concurrent", 4, "workers per kind")
+	f.DurationVar(&o.RequeueDependency, "requeue-dependency", 30*time.Second, "how often a missing dependency is looked for, besides watching it")
+	f.BoolVar(&o.NoCrossNamespaceRefs, "no-cross-namespace-refs", false, "refuse references to other namespaces")
+	f.StringVar(&o.DefaultServiceAccount, "default-service-account", "", "ServiceAccount to impersonate where a Kustomization names none")
+	f.BoolVar(&o.EnableLeaderElection, "enable-leader-election", false, "let one of several replicas work")
+	f.IntVar(&jitter, "interval-jitter-percentage", 5, "how far intervals are spread (accepted for compatibility)")
+	cmd.RunE = func(c *cobra.Command, _ []string) error {
+		log, err := newLogger(s, level, enc)
+		if err != nil {
+			return usage(c, err)
+		}
+		if o.Config, err = kube.config(); err != nil {
+			return err
+		}
+		o.Namespace = orElse(s.Env("RUNTIME_NAMESPACE"), kube.namespace)
+		if o.StorageAdvAddr == "" {
+			o.StorageAdvAddr = "source-controller." + o.Namespace + ".svc.cluster.local."
+		}
+		o.Log = log
+		return reconcile.Run(c.Context(), o)
+	}
+	return cmd
+}
+
+// newLogger writes what Flux's controllers write: one line a record, JSON unless asked otherwise, on stderr.
+func newLogger(s Streams, level, encoding string) (*slog.Logger, error) {
+	levels := map[string]slog.Level{"trace": slog.LevelDebug - 4, "debug": slog.LevelDebug, "info": slog.LevelInfo, "error": slog.LevelError}
+	l, ok := levels[strings.ToLower(level)]
+	if !ok {
+		return nil, fmt.Errorf("unknown log level %q: use trace, debug, info or error", level)
+	}
+	opts := &slog.HandlerOptions{Level: l}
+	switch encoding {
+	case "json":
+		return slog.New(slog.NewJSONHandler(s.Err, opts)), nil
+	case "console":
+		return slog.New(slog.NewTextHandler(s.Err, opts)), nil
+	}
+	return nil, fmt.Errorf("unknown log encoding %q: use json or console", encoding)
+}
+
+func orElse(v, fallback string) string {
+	if v != "" {
+		return v
+	}
+	return fallback
+}

@@ -1,0 +1,96 @@
+package local
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"io"
+	"log/slog"
+	"strings"
+	"testing"
+
+	"github.com/sluice-gitops/sluice/examples/aks"
+	"github.com/sluice-gitops/sluice/internal/emulator"
+	"github.com/sluice-gitops/sluice/internal/event"
+	"github.com/sluice-gitops/sluice/internal/local/state"
+	"github.com/sluice-gitops/sluice/internal/sops"
+)
+
+// emulated starts an emulator and returns a supervisor that has only that.
+func emulated(t *testing.T) *supervisor {
+	t.Helper()
+	d := state.Dir(t.TempDir())
+	if err := state.Create(d); err != nil {
+		t.Fatal(err)
+	}
+	em, err := emulator.Open(emulator.Options{Dir: d.Emulator()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &supervisor{o: Options{Dir: d, Version: "v0.1.0"}, emulator: em, sink: event.Discard, log: slog.New(slog.NewTextHandler(io.Discard, nil))}
+	s.rec = state.NewKeeper(d, &state.Record{State: state.Starting, Options: state.Options{Path: DefaultPath}, Ports: state.Ports{Git: 4711}})
+	s.services = newServices(s.log)
+	s.services.start("emulator", em.Serve)
+	t.Cleanup(s.services.stop)
+	return s
+}
+
+func TestProvisionMakesEverythingThroughTheAPIsAndOnlyOnce(t *testing.T) {
+	s := emulated(t)
+	ctx := context.Background()
+	url, err := s.provision(ctx, event.Start(event.Discard, "azure", ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := s.rec.Get().Azure
+	if a.ClientID == "" || a.PrincipalID == "" || a.ClientID == a.PrincipalID || a.KeyURL != url || !strings.HasPrefix(url, "https://"+a.Vault+".vault.azure.net/keys/") {
+		t.Errorf("%q, %+v", url, a)
+	}
+	writes := func() (n int) {
+		for op, count := range s.emulator.Requests() {
+			if strings.HasPrefix(op, "arm/put") || strings.Contains(op, "create") {
+				n += count
+			}
+		}
+		return n
+	}
+	before := writes()
+	again, err := s.provision(ctx, event.Start(event.Discard, "azure", ""))
+	if err != nil || again != url || writes() != before || before == 0 {
+		t.Errorf("again: %q, %v; %d writes became %d", again, err, before, writes())
+	}
+}
+
+func TestSampleFilesHoldNoPlaintextAndNoPlaceholder(t *testing.T) {
+	s := emulated(t)
+	ctx := context.Background()
+	if _, err := s.provision(ctx, event.Start(event.Discard, "azure", "")); err != nil {
+		t.Fatal(err)
+	}
+	rec := s.rec.Get()
+	files, err := sampleFiles(ctx, rec, "v0.1.0", s.sealing)
+	if err != nil {
+		t.Fatal(err)
+	}
+	value, err := aks.SecretValue()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, data := range files {
+		for _, never := range []string{value, base64.StdEncoding.EncodeToString([]byte(value)), "REPLACE-WITH", "git.example.com"} {
+			if bytes.Contains(data, []byte(never)) {
+				t.Errorf("%s holds %q", path, never)
+			}
+		}
+	}
+	secret := files[aks.SecretPath]
+	if !sops.IsEncrypted(aks.SecretPath, secret) || !bytes.Contains(secret, []byte("name: sample-secret")) || bytes.Contains(secret, []byte("Clear text")) {
+		t.Errorf("sealed:\n%s", secret)
+	}
+	if sync := files["gitops/aks/flux-system/gotk-sync.yaml"]; !bytes.Contains(sync, []byte("http://127.0.0.1:4711/gitops.git")) {
+		t.Errorf("sync:\n%s", sync)
+	}
+	if patch := files["gitops/aks/flux-system/patches/kustomize-controller-service-account.yaml"]; !bytes.Contains(patch, []byte(rec.Azure.ClientID)) {
+		t.Errorf("patch:\n%s", patch)
+	}
+}

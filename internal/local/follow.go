@@ -1,0 +1,114 @@
+package local
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"time"
+
+	"github.com/sluice-gitops/sluice/internal/event"
+	"github.com/sluice-gitops/sluice/internal/fault"
+	"github.com/sluice-gitops/sluice/internal/local/process"
+	"github.com/sluice-gitops/sluice/internal/local/state"
+)
+
+// follow shows the events of the supervisor's present run to sink until the platform is Ready or has failed. self says
+// whether the supervisor lives; it is asked because a killed one can't say that it failed.
+func follow(ctx context.Context, d state.Dir, from int64, sink event.Sink, alive func() bool) error {
+	f, err := os.Open(d.Events())
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	for f == nil {
+		if err := pause(ctx, 20*time.Millisecond); err != nil {
+			return err
+		}
+		if f, err = os.Open(d.Events()); err != nil && !alive() {
+			return died(d, "")
+		}
+	}
+	defer f.Close()
+	if _, err := f.Seek(from, io.SeekStart); err != nil {
+		return err
+	}
+	w := watcher{dec: event.NewDecoder(f), sink: sink}
+	for {
+		// Asked before reading: whatever was written before the verdict is then read below.
+		running := alive()
+		rec, err := state.Load(d)
+		if err != nil {
+			return err
+		}
+		if err := w.drain(); err != nil {
+			return err
+		}
+		switch {
+		case rec.State == state.Ready && running:
+			return nil
+		case !running:
+			if w.failure != nil {
+				return w.failure
+			}
+			return died(d, w.step)
+		}
+		if err := pause(ctx, 25*time.Millisecond); err != nil {
+			return w.interrupted(err)
+		}
+	}
+}
+
+// watcher passes events on and remembers what a verdict needs.
+type watcher struct {
+	dec     *event.Decoder
+	sink    event.Sink
+	failure *fault.Fault
+	step    string // text of the step under way
+	last    string // what it last waited for
+}
+
+func (w *watcher) drain() error {
+	for {
+		e, err := w.dec.Next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		switch e.Phase {
+		case event.Started, event.Progress:
+			w.step, w.last = e.Text, e.Detail
+		case event.Failed:
+			w.failure = e.Fault
+		}
+		w.sink.Emit(e)
+	}
+}
+
+// interrupted names the step in which time ran out.
+func (w *watcher) interrupted(err error) error {
+	if !errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	return timedOut(w.step, w.last, err)
+}
+
+func timedOut(step, last string, err error) error {
+	f := &fault.Fault{Code: "SLU-PLATFORM-050", Hop: fault.HopPlatform, Object: step, Seen: "the time is up", Fix: "wait longer: sluice up --timeout 15m", Exit: fault.ExitTimeout, Err: err}
+	if last != "" {
+		f.Why = "last seen: " + last
+	}
+	return f
+}
+
+func died(d state.Dir, step string) error {
+	f := &fault.Fault{Code: "SLU-PLATFORM-051", Hop: fault.HopPlatform, Object: step, Seen: "the platform's process ended", Why: tail(d.Log("platform"), 3), Fix: "see " + d.Log("platform") + ", then sluice up again"}
+	return f
+}
+
+// supervisorAlive tells by the record whether d's supervisor runs.
+func supervisorAlive(d state.Dir) bool {
+	rec, err := state.Load(d)
+	return err == nil && rec.Supervisor != nil && process.Alive(*rec.Supervisor)
+}

@@ -1,0 +1,86 @@
+package local
+
+import (
+	"bytes"
+	"context"
+	"crypto/rsa"
+	"io/fs"
+	"time"
+
+	getsops "github.com/getsops/sops/v3"
+
+	"github.com/sluice-gitops/sluice/examples/aks"
+	"github.com/sluice-gitops/sluice/internal/azure/keyvault"
+	"github.com/sluice-gitops/sluice/internal/bootstrap"
+	"github.com/sluice-gitops/sluice/internal/keyring"
+	"github.com/sluice-gitops/sluice/internal/local/gitrepo"
+	"github.com/sluice-gitops/sluice/internal/local/state"
+	"github.com/sluice-gitops/sluice/internal/sops"
+)
+
+// branch is the one that the platform's repository has.
+const branch = gitrepo.Branch
+
+// encryptedRegex is what of a manifest is sealed: the rule of the article and of most repositories.
+const encryptedRegex = "^(data|stringData)$"
+
+// fluxSystem gives the files that bind a repository to this cluster: components and sync, for the cluster's folder.
+func fluxSystem(r state.Record, version string, id *bootstrap.Identity, existing fs.FS) (map[string][]byte, error) {
+	return bootstrap.Files(bootstrap.Repository{
+		Components: bootstrap.Options{Version: version},
+		Sync:       bootstrap.SyncOptions{URL: repositoryURL(r.Ports), Branch: branch, Path: r.Options.Path},
+		Identity:   id,
+		Existing:   existing,
+	})
+}
+
+// identityOf is what the sample's placeholders stand for; ids that a user filled in are left alone.
+func identityOf(a state.Azure) *bootstrap.Identity {
+	return &bootstrap.Identity{ClientID: a.ClientID, TenantID: a.TenantID}
+}
+
+// sampleFiles gives the sample repository for this platform: the identity's ids filled in, and the secret sealed in
+// memory, so that its clear text is never in a file or a Git object.
+func sampleFiles(ctx context.Context, r state.Record, version string, s sealing) (map[string][]byte, error) {
+	files := map[string][]byte{}
+	err := fs.WalkDir(aks.Files(), ".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		files[path], err = fs.ReadFile(aks.Files(), path)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	own, err := fluxSystem(r, version, identityOf(r.Azure), aks.Files())
+	if err != nil {
+		return nil, err
+	}
+	for path, data := range own {
+		files[path] = data
+	}
+	files[aks.SecretPath], err = s.seal(ctx, aks.SecretPath, withoutHeader(files[aks.SecretPath]))
+	return files, err
+}
+
+// seal encrypts a document for the platform's key, with its public half alone.
+func (s sealing) seal(ctx context.Context, path string, data []byte) ([]byte, error) {
+	wrapper := keyring.Wrapper{Azure: map[keyvault.KeyID]*rsa.PublicKey{s.key: s.publicKey}}
+	return sops.Seal(ctx, data, sops.FormatFor(path), sops.SealOptions{
+		EncryptedRegex: encryptedRegex, Path: path, Wrap: wrapper.Wrap,
+		Recipients: []getsops.KeyGroup{{keyring.AzureRecipient(s.key, time.Now())}},
+	})
+}
+
+// withoutHeader drops the comment lines at the top of a file: the sample's tell how to seal it.
+func withoutHeader(data []byte) []byte {
+	for bytes.HasPrefix(data, []byte("#")) {
+		_, rest, ok := bytes.Cut(data, []byte("\n"))
+		if !ok {
+			return nil
+		}
+		data = rest
+	}
+	return data
+}
