@@ -27,5 +27,6 @@ func main() {
 		fmt.Fprint(os.Stderr, usage)
 		os.Exit(2)
 	}
+	exitWithParent()
 	os.Exit(start())
 }

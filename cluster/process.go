@@ -49,6 +49,26 @@ func logLevel(v int) {
 	}
 }
 
+// exitWithParentVariable makes the single programs (etcd and so on) end soon after the process that started them. Test
+// binaries set it: killed ones, or such that run into go test's timeout, can't stop what they started.
+const exitWithParentVariable = "SLUICE_CLUSTER_EXIT_WITH_PARENT"
+
+// exitWithParent ends this process within a second of its parent's end, if that was asked for. An orphan is adopted, so
+// its parent's number changes.
+func exitWithParent() {
+	if os.Getenv(exitWithParentVariable) == "" {
+		return
+	}
+	parent := os.Getppid()
+	go func() {
+		for range time.Tick(time.Second) {
+			if os.Getppid() != parent {
+				os.Exit(1)
+			}
+		}
+	}()
+}
+
 // untilEOF derives a context that ends when r does: the other end of a pipe closes even if its process is killed.
 func untilEOF(ctx context.Context, r io.Reader) context.Context {
 	ctx, cancel := context.WithCancel(ctx)

@@ -5,8 +5,10 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -219,6 +221,46 @@ func TestATakenPortEndsTheStartWithOneLine(t *testing.T) {
 	if cmd.ProcessState.ExitCode() != 1 || bytes.Count(out, []byte("\n")) != 1 || !bytes.Contains(out, []byte("--api-port")) {
 		t.Errorf("exit %v, output %s", err, out)
 	}
+}
+
+func TestAProgramEndsWithItsParent(t *testing.T) {
+	dir := t.TempDir()
+	url := "http://127.0.0.1:" + strconv.Itoa(freePort(t))
+	etcd := program(t, "etcd", "--data-dir", dir, "--listen-client-urls", url, "--advertise-client-urls", url,
+		"--listen-peer-urls", "http://127.0.0.1:"+strconv.Itoa(freePort(t)))
+	// The shell is the parent: it leaves etcd behind when it gets its line. etcd holds standard output open.
+	shell := exec.Command("sh", "-c", `"$0" "$@" & echo started; read line`, etcd.Path)
+	shell.Args = append(shell.Args, etcd.Args[1:]...)
+	shell.Env = append(etcd.Env, exitWithParentVariable+"=1")
+	shell.Stderr = io.Discard
+	stdin, err1 := shell.StdinPipe()
+	stdout, err2 := shell.StdoutPipe()
+	if err := errors.Join(err1, err2, shell.Start()); err != nil {
+		t.Fatal(err)
+	}
+	out := bufio.NewReader(stdout)
+	if line, err := out.ReadString('\n'); err != nil {
+		t.Fatal(line, err)
+	}
+	waitFor(t, func() bool {
+		resp, err := http.Get(url + "/health")
+		if err == nil {
+			resp.Body.Close()
+		}
+		return err == nil
+	})
+	ended := make(chan error, 1)
+	go func() {
+		_, err := io.Copy(io.Discard, out)
+		ended <- err
+	}()
+	stdin.Close()
+	select {
+	case <-ended:
+	case <-time.After(20 * time.Second):
+		t.Error("etcd outlived its parent")
+	}
+	_ = shell.Wait()
 }
 
 // claimsOf decodes a token's payload without verifying it.
