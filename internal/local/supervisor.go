@@ -186,7 +186,10 @@ func (s *supervisor) startController(ctx context.Context, admin *rest.Config, tr
 			return "", err
 		}
 		s.services.start("node", func(ctx context.Context) error { agent.Run(ctx); return nil })
-		return node.Namespace + "/" + node.Name, waitController(ctx, s.o.Dir, rec.Ports, st)
+		if err := waitController(ctx, s.o.Dir, rec.Ports, st); err != nil {
+			return "", err
+		}
+		return node.Namespace + "/" + node.Name, reask(ctx, admin)
 	})
 }
 

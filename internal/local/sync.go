@@ -90,7 +90,7 @@ func synced(ctx context.Context, c client.Reader, url, head string) error {
 			continue
 		}
 		name := "GitRepository/" + r.Namespace + "/" + r.Name
-		if err := ready(name, r.Generation, r.Status.ObservedGeneration, r.Status.Conditions); err != nil {
+		if err := ready(name, &r, r.Status.ObservedGeneration, r.Status.LastHandledReconcileAt, r.Status.Conditions); err != nil {
 			return err
 		}
 		if r.Status.Artifact == nil {
@@ -123,7 +123,7 @@ func kustomizationsSynced(ctx context.Context, c client.Reader, revision map[str
 			continue
 		}
 		name := "Kustomization/" + k.Namespace + "/" + k.Name
-		if err := ready(name, k.Generation, k.Status.ObservedGeneration, k.Status.Conditions); err != nil {
+		if err := ready(name, &k, k.Status.ObservedGeneration, k.Status.LastHandledReconcileAt, k.Status.Conditions); err != nil {
 			return err
 		}
 		namespace := k.Spec.SourceRef.Namespace
@@ -138,16 +138,19 @@ func kustomizationsSynced(ctx context.Context, c client.Reader, revision map[str
 	return nil
 }
 
-func ready(name string, generation, observed int64, conditions []metav1.Condition) error {
-	if c := apimeta.FindStatusCondition(conditions, meta.StalledCondition); c != nil && c.Status == metav1.ConditionTrue && observed == generation {
+// ready returns nil for an object whose verdict is about its present spec and its last reconcile request, and is good.
+func ready(name string, o client.Object, observed int64, handled string, conditions []metav1.Condition) error {
+	asked, _ := meta.ReconcileAnnotationValue(o.GetAnnotations())
+	current := observed == o.GetGeneration() && handled == asked
+	if c := apimeta.FindStatusCondition(conditions, meta.StalledCondition); c != nil && c.Status == metav1.ConditionTrue && current {
 		return &stalledError{name, c.Message}
 	}
 	c := apimeta.FindStatusCondition(conditions, meta.ReadyCondition)
 	switch {
-	case c == nil || observed != generation:
-		return fmt.Errorf("%s is waiting to be reconciled", name)
-	case c.Status != metav1.ConditionTrue:
+	case c != nil && c.Status != metav1.ConditionTrue:
 		return fmt.Errorf("%s: %s", name, strings.Join(strings.Fields(c.Message), " "))
+	case c == nil || !current:
+		return fmt.Errorf("%s is waiting to be reconciled", name)
 	}
 	return nil
 }
