@@ -48,11 +48,6 @@ func cmdEventually(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// within DURATION PATTERN COMMAND [ARG…] is eventually with a bound that is part of the promise.
-func cmdWithin(ts *testscript.TestScript, neg bool, args []string) {
-	cmdEventually(ts, neg, append([]string{"-t"}, args...))
-}
-
 var exportLine = regexp.MustCompile(`(?m)^export ([A-Za-z_]+)='?([^'\n]*)'?$`)
 
 // sourceenv [ARG…] does what `eval "$(sluice env ARG…)"` does in a shell.
@@ -67,7 +62,7 @@ func cmdSourceEnv(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-// replace FILE OLD NEW replaces text that must be there.
+// replace FILE OLD NEW replaces text that must be there; \n in it is a line's end.
 func cmdReplace(ts *testscript.TestScript, _ bool, args []string) {
 	if len(args) != 3 {
 		ts.Fatalf("usage: replace FILE OLD NEW")
@@ -75,10 +70,11 @@ func cmdReplace(ts *testscript.TestScript, _ bool, args []string) {
 	path := ts.MkAbs(args[0])
 	data, err := os.ReadFile(path)
 	ts.Check(err)
-	if !bytes.Contains(data, []byte(args[1])) {
-		ts.Fatalf("%s does not contain %q", args[0], args[1])
+	before, after := strings.ReplaceAll(args[1], `\n`, "\n"), strings.ReplaceAll(args[2], `\n`, "\n")
+	if !strings.Contains(string(data), before) {
+		ts.Fatalf("%s does not contain %q", args[0], before)
 	}
-	ts.Check(os.WriteFile(path, bytes.ReplaceAll(data, []byte(args[1]), []byte(args[2])), 0o644))
+	ts.Check(os.WriteFile(path, []byte(strings.ReplaceAll(string(data), before, after)), 0o644))
 }
 
 // tamper FILE changes one character of a SOPS file: in its mac, so that every value still decrypts.

@@ -41,7 +41,6 @@ func TestScripts(t *testing.T) {
 			"killchild":   cmdKillChild,
 			"nothingleft": cmdNothingLeft,
 			"noplaintext": cmdNoPlaintext,
-			"within":      cmdWithin,
 			"occupy":      cmdOccupy,
 		},
 	})
