@@ -46,6 +46,10 @@ func Down(ctx context.Context, d state.Dir, purge bool, sink event.Sink) (found 
 		event.Warning(sink, plural(len(left), "process")+" of a killed platform ended")
 		process.End(left, process.Grace)
 	}
+	if rec.Supervisor != nil || len(rec.Children) > 0 {
+		// A killed process may hold its ports for a moment longer; a stranger who has taken one since is not our concern.
+		_ = poll(ctx, 3*time.Second, func() error { return rec.Ports.Check(nil) })
+	}
 	if err := tidy(d); err != nil {
 		return found, err
 	}

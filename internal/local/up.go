@@ -142,6 +142,11 @@ func preflight(ctx context.Context, o Options) (*state.Record, error) {
 	if rec.Options, err = settle(o, rec.Options); err != nil {
 		return nil, err
 	}
+	patience := time.Duration(0)
+	if rec.Supervisor != nil || len(rec.Children) > 0 {
+		// A killed platform's processes may be gone for us and still hold their ports while the kernel takes them apart.
+		patience = 5 * time.Second
+	}
 	if left := process.Leftovers(o.Dir, rec.Children); len(left) > 0 {
 		event.Warning(o.Sink, plural(len(left), "process")+" of a killed platform ended")
 		process.End(left, process.Grace)
@@ -149,7 +154,7 @@ func preflight(ctx context.Context, o Options) (*state.Record, error) {
 	if err := rec.Ports.Assign(o.NewPorts); err != nil {
 		return nil, err
 	}
-	if err := rec.Ports.Check(process.PortOwner); err != nil {
+	if err := poll(ctx, patience, func() error { return rec.Ports.Check(process.PortOwner) }); err != nil {
 		return nil, err
 	}
 	if err := takeOver(ctx, o, *rec); err != nil {
