@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/sluice-gitops/sluice/internal/event"
@@ -50,7 +51,8 @@ func follow(ctx context.Context, d state.Dir, from int64, sink event.Sink, alive
 			if w.failure != nil {
 				return w.failure
 			}
-			return died(d, w.step)
+			step, _ := w.now()
+			return died(d, step)
 		}
 		if err := pause(ctx, 25*time.Millisecond); err != nil {
 			return w.interrupted(err)
@@ -63,8 +65,7 @@ type watcher struct {
 	dec     *event.Decoder
 	sink    event.Sink
 	failure *fault.Fault
-	step    string // text of the step under way
-	last    string // what it last waited for
+	active  []event.Event // the last event of each step under way, oldest first
 }
 
 func (w *watcher) drain() error {
@@ -77,13 +78,34 @@ func (w *watcher) drain() error {
 			return err
 		}
 		switch e.Phase {
-		case event.Started, event.Progress:
-			w.step, w.last = e.Text, e.Detail
+		case event.Started:
+			w.active = append(w.active, e)
+		case event.Progress:
+			for i := range w.active {
+				if w.active[i].Step == e.Step {
+					w.active[i] = e
+				}
+			}
 		case event.Failed:
 			w.failure = e.Fault
+			w.ended(e.Step)
+		case event.Done:
+			w.ended(e.Step)
 		}
 		w.sink.Emit(e)
 	}
+}
+
+func (w *watcher) ended(step string) {
+	w.active = slices.DeleteFunc(w.active, func(e event.Event) bool { return e.Step == step })
+}
+
+// now is the oldest step under way and what it last waited for.
+func (w *watcher) now() (step, detail string) {
+	if len(w.active) == 0 {
+		return "", ""
+	}
+	return w.active[0].Text, w.active[0].Detail
 }
 
 // interrupted names the step in which time ran out.
@@ -91,7 +113,8 @@ func (w *watcher) interrupted(err error) error {
 	if !errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
-	return timedOut(w.step, w.last, err)
+	step, last := w.now()
+	return timedOut(step, last, err)
 }
 
 func timedOut(step, last string, err error) error {

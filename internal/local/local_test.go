@@ -230,7 +230,8 @@ func TestFollowPassesEventsOnAndReturnsTheFailure(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
 	defer cancel()
-	write(event.Event{Step: "b", Phase: event.Progress, Text: "two", Detail: "for etcd"})
+	write(event.Event{Step: "b", Phase: event.Started, Text: "two"}, event.Event{Step: "c", Phase: event.Started, Text: "three"},
+		event.Event{Step: "b", Phase: event.Progress, Text: "two", Detail: "for etcd"}, event.Event{Step: "c", Phase: event.Done, Text: "three"})
 	err = follow(ctx, d, info.Size(), sink, func() bool { return true })
 	if fault.ExitCode(err) != fault.ExitTimeout || !strings.Contains(err.Error(), "two") || !strings.Contains(err.Error(), "for etcd") {
 		t.Errorf("timeout: %v", err)

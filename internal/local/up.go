@@ -47,12 +47,12 @@ func Up(ctx context.Context, o Options) (*Running, error) {
 		return nil, err
 	}
 	if err := follow(limited, o.Dir, rec.EventsFrom, o.Sink, sup.alive); err != nil {
-		sup.stop()
+		sup.stop(o.Sink)
 		return nil, err
 	}
 	r, err := finish(limited, o, false)
 	if err != nil && ctx.Err() != nil {
-		sup.stop()
+		sup.stop(o.Sink)
 	}
 	return r, err
 }
@@ -223,7 +223,14 @@ func (b *background) alive() bool {
 	}
 }
 
-func (b *background) stop() { process.End([]state.Process{b.process}, stopLimit) }
+// stop ends the supervisor, which stops what it started; the state stays.
+func (b *background) stop(sink event.Sink) {
+	if !b.alive() {
+		return
+	}
+	event.Inform(sink, "stopping what was started; the state is kept")
+	process.End([]state.Process{b.process}, stopLimit)
+}
 
 // attach takes part in a platform that another `up` started: it waits until that is ready, and looks at each part.
 func attach(ctx context.Context, o Options) (*Running, error) {
