@@ -94,7 +94,7 @@ func firstSentence(s string) string {
 			s = s[:i]
 		}
 	}
-	s = strings.TrimSpace(s)
+	s = strings.TrimRight(strings.TrimSpace(s), ".")
 	if len(s) > 300 {
 		s = s[:300] + "…"
 	}
