@@ -67,6 +67,7 @@ type attempt struct {
 	cond     conditions
 	demanded bool // a reconcile was asked for by annotation: prove the whole chain, skip nothing
 	started  time.Time
+	stage    string              // condition reason of a failure that names none
 	redact   func(string) string // hides the values that this attempt has seen in the clear
 }
 
@@ -96,7 +97,7 @@ func (k *Kustomizations) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.
 		return ctrl.Result{}, nil
 	}
 	a := &attempt{
-		name: req.NamespacedName, obj: &obj, mem: mem, started: time.Now(),
+		name: req.NamespacedName, obj: &obj, mem: mem, started: time.Now(), stage: meta.ReconciliationFailedReason,
 		cond:   conditions{&obj.Status.Conditions, obj.Generation},
 		redact: func(s string) string { return s },
 	}
@@ -207,7 +208,7 @@ func (k *Kustomizations) tellApplied(a *attempt, summary string) time.Duration {
 // tellFailure writes a failed attempt into the status and returns when to try again. Whatever was applied stays.
 func (k *Kustomizations) tellFailure(a *attempt, err error) time.Duration {
 	a.mem.settled, a.mem.waiting = false, nil
-	reason, message := reasonOf(err, meta.ReconciliationFailedReason), a.redact(err.Error())
+	reason, message := reasonOf(err, a.stage), a.redact(err.Error())
 	if reason == meta.DependencyNotReadyReason && a.patient() {
 		return dependencyPatience
 	}

@@ -38,6 +38,7 @@ func (k *Kustomizations) pipeline(ctx context.Context, a *attempt) (summary stri
 	hidden := redact.New(secrets...)
 	a.redact = hidden.Redact
 
+	a.stage = meta.BuildFailedReason
 	rendered, err := render.Render(ctx, render.Request{
 		Tree: source.Artifact(a.rev.Tree), Path: a.flux.Spec.Path, Kustomization: a.flux,
 		Open: who.opener(), Encrypted: sops.IsEncrypted, Vars: vars,
@@ -48,6 +49,7 @@ func (k *Kustomizations) pipeline(ctx context.Context, a *attempt) (summary stri
 		}
 		return "", err
 	}
+	a.stage = meta.ReconciliationFailedReason
 	hidden = redact.New(append(rendered.Secrets, secrets...)...)
 	a.redact = hidden.Redact
 
