@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -33,13 +34,14 @@ type cluster struct {
 
 	mu      sync.Mutex
 	attempt int
+	logFrom int64         // where this run's part of the log begins
 	ready   chan struct{} // closed when the control plane first says so
 	once    sync.Once
 	fatal   chan error // how it ended, twice before it was ever ready
 }
 
 func newCluster(d state.Dir, binary string, ports state.Ports, issuer string, hooks process.Hooks) *cluster {
-	return &cluster{dir: d, binary: binary, ports: ports, issuer: issuer, hooks: hooks, ready: make(chan struct{}), fatal: make(chan error, 1)}
+	return &cluster{dir: d, binary: binary, ports: ports, issuer: issuer, hooks: hooks, logFrom: size(d.Log(clusterName)), ready: make(chan struct{}), fatal: make(chan error, 1)}
 }
 
 // keep runs the control plane until ctx ends.
@@ -86,7 +88,7 @@ func (c *cluster) wait(ctx context.Context, step *event.Step) (*rest.Config, err
 	case <-c.ready:
 	case err := <-c.fatal:
 		return nil, &fault.Fault{Code: "SLU-PLATFORM-040", Hop: fault.HopPlatform, Object: "sluice-cluster", Seen: "the control plane ended before it was ready" + ended(err),
-			Why: tail(c.dir.Log(clusterName), 3), Fix: "see " + c.dir.Log(clusterName) + "; if its data is damaged, sluice down --purge starts over", Err: err}
+			Why: c.reason(), Fix: "see " + c.dir.Log(clusterName) + "; if its data is damaged, sluice down --purge starts over", Err: err}
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
@@ -161,17 +163,37 @@ func issuerDocument(d state.Dir) func(ctx context.Context, path string) ([]byte,
 	}
 }
 
-// tail gives the last n lines of a log, for a fault's cause.
-func tail(path string, n int) string {
+// reason finds the line in which sluice-cluster says why it ended, among those of this run.
+func (c *cluster) reason() string {
+	lines := strings.Split(tail(c.dir.Log(clusterName), c.logFrom, 200), "\n")
+	for _, line := range slices.Backward(lines) {
+		if strings.HasPrefix(line, "sluice-cluster: ") {
+			return strings.TrimPrefix(line, "sluice-cluster: ")
+		}
+	}
+	return strings.Join(lines[max(0, len(lines)-3):], "\n")
+}
+
+// tail gives the last n lines of a log beyond the offset from, for a fault's cause.
+func tail(path string, from int64, n int) string {
 	f, err := os.Open(path)
 	if err != nil {
 		return ""
 	}
 	defer f.Close()
-	if info, err := f.Stat(); err == nil && info.Size() > 8<<10 {
-		_, _ = f.Seek(-8<<10, io.SeekEnd)
+	if _, err := f.Seek(max(from, size(path)-64<<10), io.SeekStart); err != nil {
+		return ""
 	}
 	raw, _ := io.ReadAll(f)
 	lines := strings.Split(strings.TrimSpace(string(raw)), "\n")
 	return strings.Join(lines[max(0, len(lines)-n):], "\n")
+}
+
+// size is that of a file, 0 if it isn't there.
+func size(path string) int64 {
+	info, err := os.Stat(path)
+	if err != nil {
+		return 0
+	}
+	return info.Size()
 }

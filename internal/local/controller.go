@@ -59,10 +59,11 @@ var direct = &http.Client{Transport: &http.Transport{Proxy: nil, DisableKeepAliv
 // waitController waits until the controller answers its probe.
 func waitController(ctx context.Context, d state.Dir, ports state.Ports, step *event.Step) error {
 	step.Progress("waiting for its readiness probe")
+	from := size(d.Log(node.Name))
 	err := poll(ctx, time.Minute, func() error { return healthy(ctx, ports) })
 	if err != nil && ctx.Err() == nil {
 		return &fault.Fault{Code: "SLU-PLATFORM-042", Hop: fault.HopPlatform, Object: "controller", Seen: "it doesn't get ready: " + err.Error(),
-			Why: tail(d.Log(node.Name), 3), Fix: "see " + d.Log(node.Name), Err: err}
+			Why: tail(d.Log(node.Name), from, 3), Fix: "see " + d.Log(node.Name), Err: err}
 	}
 	return err
 }

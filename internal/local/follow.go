@@ -126,7 +126,10 @@ func timedOut(step, last string, err error) error {
 }
 
 func died(d state.Dir, step string) error {
-	f := &fault.Fault{Code: "SLU-PLATFORM-051", Hop: fault.HopPlatform, Object: step, Seen: "the platform's process ended", Why: tail(d.Log("platform"), 3), Fix: "see " + d.Log("platform") + ", then sluice up again"}
+	f := &fault.Fault{Code: "SLU-PLATFORM-051", Hop: fault.HopPlatform, Object: step, Seen: "the platform's process ended", Fix: "see " + d.Log("platform") + ", then sluice up again"}
+	if rec, err := state.Load(d); err == nil {
+		f.Why = tail(d.Log("platform"), rec.LogFrom, 3)
+	}
 	return f
 }
 

@@ -161,18 +161,15 @@ func preflight(ctx context.Context, o Options) (*state.Record, error) {
 		return nil, err
 	}
 	rotate(o.Dir.Events(), 5<<20)
-	if info, err := os.Stat(o.Dir.Events()); err == nil {
-		rec.EventsFrom = info.Size()
-	} else {
-		rec.EventsFrom = 0
-	}
+	rotate(o.Dir.Log("platform"), 20<<20)
+	rec.EventsFrom, rec.LogFrom = size(o.Dir.Events()), size(o.Dir.Log("platform"))
 	rec.State, rec.Supervisor, rec.Children = state.Starting, nil, nil
 	return rec, rec.Save(o.Dir)
 }
 
 // rotate moves a file aside that has grown beyond limit bytes.
 func rotate(path string, limit int64) {
-	if info, err := os.Stat(path); err == nil && info.Size() > limit {
+	if size(path) > limit {
 		_ = os.Rename(path, path+".1")
 	}
 }
@@ -191,7 +188,6 @@ const (
 
 // spawn starts the supervisor in a session of its own and hands it the lock.
 func spawn(o Options, lock *state.Lock) (*background, error) {
-	rotate(o.Dir.Log("platform"), 20<<20)
 	log, err := os.OpenFile(o.Dir.Log("platform"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, err

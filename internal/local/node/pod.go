@@ -63,7 +63,7 @@ func Desired(d *appsv1.Deployment, sa *corev1.ServiceAccount, tenant string) (*P
 	t := d.Spec.Template
 	c := managerOf(t.Spec.Containers)
 	if c == nil {
-		return nil, fmt.Errorf("Deployment %s/%s has no container", d.Namespace, d.Name)
+		return nil, fmt.Errorf("the Deployment %s/%s has no container", d.Namespace, d.Name)
 	}
 	p := &Pod{Account: string(sa.UID), Template: map[string]string{}}
 	for k, v := range t.Labels {

@@ -51,22 +51,50 @@ func (d Dir) path(parts ...string) string {
 	return filepath.Join(append([]string{string(d)}, parts...)...)
 }
 
-// The layout. Everything of a platform is below its Dir.
-func (d Dir) Version() string             { return d.path("version") }
-func (d Dir) LockFile() string            { return d.path("lock") }
-func (d Dir) RecordFile() string          { return d.path("platform.json") }
-func (d Dir) Events() string              { return d.path("events.ndjson") }
-func (d Dir) Log(name string) string      { return d.path("logs", name+".log") }
-func (d Dir) Cluster() string             { return d.path("cluster") }
-func (d Dir) AdminKubeconfig() string     { return d.path("cluster", "admin.kubeconfig") }
-func (d Dir) Emulator() string            { return d.path("emulator") }
-func (d Dir) GitRoot() string             { return d.path("git") }
-func (d Dir) Repository() string          { return d.path("git", RepositoryName) }
-func (d Dir) WorkingCopy() string         { return d.path("work", "gitops") }
+// Version is the file with the format's number.
+func (d Dir) Version() string { return d.path("version") }
+
+// LockFile is locked by whoever runs the platform.
+func (d Dir) LockFile() string { return d.path("lock") }
+
+// RecordFile holds the Record.
+func (d Dir) RecordFile() string { return d.path("platform.json") }
+
+// Events holds the supervisor's events, one JSON object a line.
+func (d Dir) Events() string { return d.path("events.ndjson") }
+
+// Log is the log of one process: platform, cluster, kustomize-controller.
+func (d Dir) Log(name string) string { return d.path("logs", name+".log") }
+
+// Cluster is sluice-cluster's folder.
+func (d Dir) Cluster() string { return d.path("cluster") }
+
+// AdminKubeconfig is written by sluice-cluster.
+func (d Dir) AdminKubeconfig() string { return d.path("cluster", "admin.kubeconfig") }
+
+// Emulator is the Azure emulator's folder.
+func (d Dir) Emulator() string { return d.path("emulator") }
+
+// GitRoot is the folder that the Git server serves.
+func (d Dir) GitRoot() string { return d.path("git") }
+
+// Repository is the bare repository that the cluster follows.
+func (d Dir) Repository() string { return d.path("git", RepositoryName) }
+
+// WorkingCopy is the user's clone of it.
+func (d Dir) WorkingCopy() string { return d.path("work", "gitops") }
+
+// Node is a path among the controller's own files: its storage, tokens and kubeconfig.
 func (d Dir) Node(parts ...string) string { return d.path(append([]string{"node"}, parts...)...) }
-func (d Dir) Bin() string                 { return d.path("bin") }
-func (d Dir) Kubeconfig() string          { return d.path("kubeconfig") }
-func (d Dir) CABundle() string            { return d.path("ca-bundle.pem") }
+
+// Bin holds kubectl, for users who have none.
+func (d Dir) Bin() string { return d.path("bin") }
+
+// Kubeconfig is the user's.
+func (d Dir) Kubeconfig() string { return d.path("kubeconfig") }
+
+// CABundle is what everything on this platform trusts: the system's roots and the emulator's.
+func (d Dir) CABundle() string { return d.path("ca-bundle.pem") }
 
 // RepositoryName is the bare repository's folder below GitRoot, and the path of its URL.
 const RepositoryName = "gitops.git"

@@ -57,6 +57,8 @@ type Record struct {
 	StartedAt  time.Time `json:"startedAt,omitzero"`
 	// EventsFrom is the offset in events.ndjson at which the present run begins.
 	EventsFrom int64 `json:"eventsFrom,omitempty"`
+	// LogFrom is the same for logs/platform.log.
+	LogFrom int64 `json:"logFrom,omitempty"`
 }
 
 // Load reads d's record. A folder without one gives a Stopped record; a broken one is a fault.
