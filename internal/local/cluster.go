@@ -68,7 +68,7 @@ func (c *cluster) keep(ctx context.Context) {
 func (c *cluster) spec() process.Spec {
 	return process.Spec{
 		Name: clusterName, Owner: c.dir, Path: c.binary, Log: c.dir.Log(clusterName),
-		Env: []string{"PATH=" + os.Getenv("PATH"), "HOME=" + c.dir.Cluster(), "TMPDIR=" + os.TempDir(), "TZ=" + os.Getenv("TZ")},
+		Env: []string{"PATH=" + os.Getenv("PATH"), "HOME=" + c.dir.Cluster(), "TMPDIR=" + os.TempDir()},
 		Args: []string{"run", "--dir", c.dir.Cluster(), "--bind", "127.0.0.1",
 			"--api-port", strconv.Itoa(c.ports.API), "--etcd-port", strconv.Itoa(c.ports.Etcd), "--etcd-peer-port", strconv.Itoa(c.ports.EtcdPeer),
 			"--issuer", c.issuer, "--nodes", "1", "--exit-with-parent"},

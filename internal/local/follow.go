@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/sluice-gitops/sluice/internal/event"
@@ -33,7 +34,7 @@ func follow(ctx context.Context, d state.Dir, from int64, sink event.Sink, alive
 	if _, err := f.Seek(from, io.SeekStart); err != nil {
 		return err
 	}
-	w := watcher{dec: event.NewDecoder(f), sink: sink}
+	w := &watcher{dec: event.NewDecoder(f), sink: sink}
 	for {
 		// Asked before reading: whatever was written before the verdict is then read below.
 		running := alive()
@@ -64,6 +65,7 @@ func follow(ctx context.Context, d state.Dir, from int64, sink event.Sink, alive
 type watcher struct {
 	dec     *event.Decoder
 	sink    event.Sink
+	mu      sync.Mutex
 	failure *fault.Fault
 	active  []event.Event // the last event of each step under way, oldest first
 }
@@ -77,23 +79,30 @@ func (w *watcher) drain() error {
 		if err != nil {
 			return err
 		}
-		switch e.Phase {
-		case event.Started:
-			w.active = append(w.active, e)
-		case event.Progress:
-			for i := range w.active {
-				if w.active[i].Step == e.Step {
-					w.active[i] = e
-				}
-			}
-		case event.Failed:
-			w.failure = e.Fault
-			w.ended(e.Step)
-		case event.Done:
-			w.ended(e.Step)
-		}
-		w.sink.Emit(e)
+		w.note(e)
 	}
+}
+
+// note passes one event on.
+func (w *watcher) note(e event.Event) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch e.Phase {
+	case event.Started:
+		w.active = append(w.active, e)
+	case event.Progress:
+		for i := range w.active {
+			if w.active[i].Step == e.Step {
+				w.active[i] = e
+			}
+		}
+	case event.Failed:
+		w.failure = e.Fault
+		w.ended(e.Step)
+	case event.Done:
+		w.ended(e.Step)
+	}
+	w.sink.Emit(e)
 }
 
 func (w *watcher) ended(step string) {
@@ -102,6 +111,8 @@ func (w *watcher) ended(step string) {
 
 // now is the oldest step under way and what it last waited for.
 func (w *watcher) now() (step, detail string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	if len(w.active) == 0 {
 		return "", ""
 	}

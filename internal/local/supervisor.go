@@ -61,7 +61,9 @@ func Supervise(ctx context.Context, o Options, started func()) error {
 
 func (s *supervisor) run(ctx context.Context, started func()) error {
 	self := process.Self("platform")
-	err := s.rec.Update(func(r *state.Record) { r.State, r.Supervisor, r.StartedAt = state.Starting, &self, time.Now() })
+	err := s.rec.Update(func(r *state.Record) {
+		r.State, r.Supervisor, r.StartedAt, r.Version = state.Starting, &self, time.Now(), s.o.Version
+	})
 	if err != nil {
 		return err
 	}

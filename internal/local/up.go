@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/sluice-gitops/sluice/internal/event"
@@ -70,6 +68,8 @@ func Foreground(ctx context.Context, o Options) (*Running, error) {
 	}
 	life, end := context.WithCancel(context.WithoutCancel(ctx))
 	ready, done := make(chan struct{}), make(chan error, 1)
+	w := &watcher{sink: o.Sink}
+	o.Sink = event.SinkFunc(w.note)
 	go func() {
 		defer lock.Release()
 		done <- Supervise(life, o, func() { close(ready) })
@@ -82,7 +82,7 @@ func Foreground(ctx context.Context, o Options) (*Running, error) {
 		return nil, err
 	case <-limited.Done():
 		_ = stop()
-		return nil, orTimedOut(limited.Err())
+		return nil, w.interrupted(limited.Err())
 	}
 	r, err := finish(limited, o, false)
 	if err != nil {
@@ -99,13 +99,6 @@ func Foreground(ctx context.Context, o Options) (*Running, error) {
 		}
 	}
 	return r, nil
-}
-
-func orTimedOut(err error) error {
-	if errors.Is(err, context.DeadlineExceeded) {
-		return timedOut("platform", "", err)
-	}
-	return err
 }
 
 // prepare makes everything sure that can be known before anything is started, and settles ports and options. The
@@ -172,107 +165,6 @@ func rotate(path string, limit int64) {
 	if size(path) > limit {
 		_ = os.Rename(path, path+".1")
 	}
-}
-
-// background is the supervisor as the process that started it sees it.
-type background struct {
-	process state.Process
-	done    chan struct{}
-}
-
-// Command is the hidden subcommand of the supervisor; it finds the lock as file descriptor LockFD.
-const (
-	Command = "platform"
-	LockFD  = 3
-)
-
-// spawn starts the supervisor in a session of its own and hands it the lock.
-func spawn(o Options, lock *state.Lock) (*background, error) {
-	log, err := os.OpenFile(o.Dir.Log("platform"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	defer log.Close()
-	cmd := exec.Command(o.Executable, Command, "--state-dir", string(o.Dir))
-	cmd.Dir = string(o.Dir)
-	cmd.Stdout, cmd.Stderr = log, log
-	cmd.ExtraFiles = []*os.File{lock.File()}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if err := cmd.Start(); err != nil {
-		return nil, fmt.Errorf("start the platform: %w", err)
-	}
-	b := &background{done: make(chan struct{})}
-	b.process = process.Identify("platform", cmd.Process.Pid)
-	go func() {
-		_ = cmd.Wait() // how it ended is told by its events and its log
-		close(b.done)
-	}()
-	return b, nil
-}
-
-func (b *background) alive() bool {
-	select {
-	case <-b.done:
-		return false
-	default:
-		return true
-	}
-}
-
-// stop ends the supervisor, which stops what it started; the state stays.
-func (b *background) stop(sink event.Sink) {
-	if !b.alive() {
-		return
-	}
-	event.Inform(sink, "stopping what was started; the state is kept")
-	process.End([]state.Process{b.process}, stopLimit)
-}
-
-// attach takes part in a platform that another `up` started: it waits until that is ready, and looks at each part.
-func attach(ctx context.Context, o Options) (*Running, error) {
-	if o.NewPorts {
-		return nil, &fault.Fault{Code: "SLU-PLATFORM-053", Hop: fault.HopPlatform, Object: string(o.Dir), Seen: "the platform runs; its ports can't change now", Fix: "sluice down, then sluice up --new-ports"}
-	}
-	rec, err := state.Load(o.Dir)
-	if err != nil {
-		return nil, err
-	}
-	if want, err := settle(o, rec.Options); err != nil || want != rec.Options {
-		return nil, errors.Join(err, &fault.Fault{Code: "SLU-PLATFORM-054", Hop: fault.HopPlatform, Object: string(o.Dir), Seen: "the platform runs with another repository or path",
-			Why: describe(rec.Options), Fix: "sluice down, then the same sluice up again; or give this one a folder of its own: --state-dir DIR"})
-	}
-	alive := func() bool { return supervisorAlive(o.Dir) }
-	// The one who holds the lock may still be in its preflight.
-	if err := poll(ctx, 10*time.Second, func() error {
-		if !alive() {
-			return died(o.Dir, "")
-		}
-		return nil
-	}); err != nil {
-		return nil, err
-	}
-	if rec, err = state.Load(o.Dir); err != nil {
-		return nil, err
-	}
-	if rec.State != state.Ready {
-		if err := follow(ctx, o.Dir, rec.EventsFrom, o.Sink, alive); err != nil {
-			return nil, err
-		}
-	}
-	st := event.Start(o.Sink, "running", "The platform runs already")
-	if err := verify(ctx, o.Dir, rec.Ports, st); err != nil {
-		st.Fail(err)
-		return nil, err
-	}
-	st.Done("every part answers")
-	return finish(ctx, o, true)
-}
-
-func describe(o state.Options) string {
-	if o.Repo == "" {
-		return "it has the sample, with path " + o.Path
-	}
-	return "it has " + o.Repo + " with path " + o.Path
 }
 
 // finish waits for the first sync, or the present one.

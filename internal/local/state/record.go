@@ -55,6 +55,7 @@ type Record struct {
 	Options    Options   `json:"options"`
 	Azure      Azure     `json:"azure"`
 	StartedAt  time.Time `json:"startedAt,omitzero"`
+	Version    string    `json:"version,omitempty"` // of the supervisor
 	// EventsFrom is the offset in events.ndjson at which the present run begins.
 	EventsFrom int64 `json:"eventsFrom,omitempty"`
 	// LogFrom is the same for logs/platform.log.
