@@ -207,6 +207,11 @@ func TestUserWithoutAnIdentityCanCommit(t *testing.T) {
 		_, err := gitexec.Run(t.Context(), r.Work, args...)
 		check(t, err)
 	}
+	author, err := gitexec.Run(t.Context(), r.Work, "log", "-1", "--format=%ae")
+	check(t, err)
+	if strings.TrimSpace(string(author)) == platform.Email {
+		t.Error("the user's commit passes for one of the platform's, which an import may set aside")
+	}
 }
 
 func TestCommitWritesOnlyWhatDiffers(t *testing.T) {

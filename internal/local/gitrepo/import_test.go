@@ -5,8 +5,6 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
-
-	"github.com/sluice-gitops/sluice/internal/fault"
 )
 
 // newSource makes a user's repository with two commits on a branch of its own name.
@@ -163,24 +161,5 @@ func TestImportRefusals(t *testing.T) {
 		if _, err := newRepo(t).Import(t.Context(), source, p); err != nil {
 			t.Errorf("path %q: %v", p, err)
 		}
-	}
-}
-
-func TestSourceOfAnotherUserIsAFault(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("only root can give a folder away")
-	}
-	source := newSource(t)
-	check(t, filepath.Walk(source, func(p string, _ os.FileInfo, err error) error {
-		check(t, err)
-		return os.Lchown(p, 12345, 12345)
-	}))
-	t.Setenv("HOME", t.TempDir())
-	_, err := newRepo(t).Import(t.Context(), source, ".")
-	wantFault(t, err, "SLU-PLATFORM-036", "safe.directory")
-	// The fix does what it says.
-	write(t, os.Getenv("HOME"), ".gitconfig", "[safe]\n\tdirectory = "+source+"\n")
-	if _, err := newRepo(t).Import(t.Context(), source, "."); err != nil {
-		t.Errorf("after the fix: %v (%v)", err, fault.From(err))
 	}
 }

@@ -56,9 +56,13 @@ func (r Repo) cloneWork(ctx context.Context) error {
 	return err
 }
 
+// The identity that a user without one commits as. It must not be Repo.Author's: commits of that one are the platform's
+// own, and Import sets them aside.
+const lentName, lentEmail = "Sluice user", "user@sluice.invalid"
+
 // lendIdentity gives the working copy an identity if the user has none: on a fresh machine `git commit` would refuse.
 func (r Repo) lendIdentity(ctx context.Context, work string) error {
-	for key, value := range map[string]string{"user.name": r.Author.Name, "user.email": r.Author.Email} {
+	for key, value := range map[string]string{"user.name": lentName, "user.email": lentEmail} {
 		cmd, err := gitexec.AsUser(ctx, work, "config", "--get", key)
 		if err != nil {
 			return err
