@@ -3,6 +3,7 @@ package e2e
 import (
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,7 +15,11 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the expectations in the scripts")
 
-func TestScripts(t *testing.T) {
+func TestScripts(t *testing.T) { runScripts(t, "testdata", nil) }
+
+// runScripts runs the scripts of one folder, with further commands of their own.
+func runScripts(t *testing.T, dir string, more map[string]func(*testscript.TestScript, bool, []string)) {
+	t.Helper()
 	root, err := filepath.Abs("..")
 	if err != nil {
 		t.Fatal(err)
@@ -26,23 +31,25 @@ func TestScripts(t *testing.T) {
 		}
 	}
 	tools := buildTools(t, root)
+	commands := map[string]func(*testscript.TestScript, bool, []string){
+		"azure":       cmdAzure,
+		"eventually":  cmdEventually,
+		"killchild":   cmdKillChild,
+		"noplaintext": cmdNoPlaintext,
+		"nothingleft": cmdNothingLeft,
+		"occupy":      cmdOccupy,
+		"replace":     cmdReplace,
+		"sourceenv":   cmdSourceEnv,
+		"tamper":      cmdTamper,
+	}
+	maps.Copy(commands, more)
 	testscript.Run(t, testscript.Params{
-		Dir:                 "testdata",
+		Dir:                 dir,
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		UpdateScripts:       *update,
 		Setup:               func(env *testscript.Env) error { return setup(env, bin, tools) },
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"eventually":  cmdEventually,
-			"sourceenv":   cmdSourceEnv,
-			"replace":     cmdReplace,
-			"tamper":      cmdTamper,
-			"azure":       cmdAzure,
-			"killchild":   cmdKillChild,
-			"nothingleft": cmdNothingLeft,
-			"noplaintext": cmdNoPlaintext,
-			"occupy":      cmdOccupy,
-		},
+		Cmds:                commands,
 	})
 }
 
