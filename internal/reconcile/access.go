@@ -7,7 +7,6 @@ import (
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
-	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/sluice-gitops/sluice/internal/fault"
 )
@@ -38,7 +37,11 @@ func (k *Kustomizations) serviceAccount(obj *Kustomization) string {
 }
 
 // sourceState says why a source has no revision. Both texts are empty while the first fetch is under way.
-func (k *Kustomizations) sourceState(ctx context.Context, name types.NamespacedName) (why, fix string, err error) {
+func (k *Kustomizations) sourceState(ctx context.Context, key sourceKey) (why, fix string, err error) {
+	if key.Kind != sourcev1.GitRepositoryKind {
+		return externalState(ctx, k.Reader, key)
+	}
+	name := key.NamespacedName
 	var repo sourcev1.GitRepository
 	if err := k.Get(ctx, name, &repo); err != nil {
 		if !apierrors.IsNotFound(err) {

@@ -51,12 +51,12 @@ func dependencyFault(obj *Kustomization, dep types.NamespacedName, seen, fix str
 }
 
 // sourceOf is the identity of the source that a Kustomization reads.
-func sourceOf(obj *Kustomization) types.NamespacedName {
+func sourceOf(obj *Kustomization) sourceKey {
 	ref := obj.Spec.SourceRef
 	if ref.Namespace == "" {
-		return types.NamespacedName{Namespace: obj.Namespace, Name: ref.Name}
+		return keyOf(ref.Kind, obj.Namespace, ref.Name)
 	}
-	return types.NamespacedName{Namespace: ref.Namespace, Name: ref.Name}
+	return keyOf(ref.Kind, ref.Namespace, ref.Name)
 }
 
 // Index keys under which the cache finds Kustomizations by what they refer to.
@@ -66,7 +66,7 @@ const (
 )
 
 func indexBySource(o client.Object) []string {
-	return []string{sourceOf(o.(*Kustomization)).String()}
+	return []string{sourceOf(o.(*Kustomization)).NamespacedName.String()}
 }
 
 func indexByDependency(o client.Object) []string {

@@ -74,7 +74,7 @@ func (g *GitRepositories) Reconcile(ctx context.Context, req ctrl.Request) (ctrl
 	}
 
 	base := obj.DeepCopy()
-	last := g.Revisions.Get(req.NamespacedName)
+	last := g.Revisions.Get(gitKey(req.NamespacedName))
 	rev, err := g.fetch(ctx, &obj, last)
 	cond := conditions{&obj.Status.Conditions, obj.Generation}
 	var wait time.Duration
@@ -121,7 +121,7 @@ func (g *GitRepositories) fetch(ctx context.Context, obj *sourcev1.GitRepository
 // tellRevision publishes rev, first in process, then as an artifact, and writes the outcome into obj's status.
 func (g *GitRepositories) tellRevision(obj *sourcev1.GitRepository, cond conditions, last, rev *source.Revision) {
 	g.retries.reset(client.ObjectKeyFromObject(obj))
-	g.Revisions.Put(obj, rev)
+	g.Revisions.Put(gitKey(client.ObjectKeyFromObject(obj)), obj, rev)
 	cond.drop(fetchFailed)
 	obj.Status.ObservedGeneration = obj.Generation
 	message := "stored artifact for revision '" + rev.Name + "'"
@@ -184,7 +184,7 @@ func (g *GitRepositories) mirrorDir(name types.NamespacedName) string {
 // forget removes what was kept for a deleted repository, then its finalizer.
 func (g *GitRepositories) forget(ctx context.Context, obj *sourcev1.GitRepository) error {
 	name := client.ObjectKeyFromObject(obj)
-	g.Revisions.Delete(name)
+	g.Revisions.Delete(gitKey(name))
 	g.retries.reset(name)
 	g.mu.Lock()
 	delete(g.mirrors, name)

@@ -5,52 +5,74 @@ import (
 
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 
 	"github.com/sluice-gitops/sluice/internal/source"
 )
 
-// Revisions is where the GitRepository controller leaves the current revision of every source and the Kustomization
+// sourceKey names a source object: sources of two kinds may share a name.
+type sourceKey struct {
+	Kind string
+	types.NamespacedName
+}
+
+func keyOf(kind, namespace, name string) sourceKey {
+	return sourceKey{kind, types.NamespacedName{Namespace: namespace, Name: name}}
+}
+
+func gitKey(name types.NamespacedName) sourceKey { return sourceKey{sourcev1.GitRepositoryKind, name} }
+
+// Revisions is where the controllers of the sources leave the current revision of each and the Kustomization
 // controller finds it. Trees are handed over in memory: nothing is packed, stored or downloaded on the way.
 type Revisions struct {
 	mu      sync.RWMutex
-	current map[types.NamespacedName]*source.Revision
+	current map[sourceKey]*source.Revision
 	moved   chan event.GenericEvent
 }
 
 // NewRevisions returns an empty registry.
 func NewRevisions() *Revisions {
 	return &Revisions{
-		current: map[types.NamespacedName]*source.Revision{},
+		current: map[sourceKey]*source.Revision{},
 		moved:   make(chan event.GenericEvent, 64),
 	}
 }
 
 // Get returns the source's current revision, or nil when none was fetched by this process yet.
-func (r *Revisions) Get(name types.NamespacedName) *source.Revision {
+func (r *Revisions) Get(key sourceKey) *source.Revision {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	return r.current[name]
+	return r.current[key]
 }
 
-// Put makes rev the source's current revision and, when that is news, tells whoever listens on Moved.
-func (r *Revisions) Put(obj *sourcev1.GitRepository, rev *source.Revision) {
-	name := types.NamespacedName{Namespace: obj.Namespace, Name: obj.Name}
+// Put makes rev the current revision of the source obj and, when that is news, tells whoever listens on Moved. The same
+// commit can be news: another spec.ignore or another included revision shows other files of it.
+func (r *Revisions) Put(key sourceKey, obj client.Object, rev *source.Revision) {
 	r.mu.Lock()
-	last := r.current[name]
-	r.current[name] = rev
+	last := r.current[key]
+	r.current[key] = rev
 	r.mu.Unlock()
-	if last == nil || last.Name != rev.Name {
+	if last == nil || last.Name != rev.Name || !sameTree(last.Tree, rev.Tree) {
 		r.moved <- event.GenericEvent{Object: obj}
 	}
 }
 
-// Delete forgets a source.
-func (r *Revisions) Delete(name types.NamespacedName) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	delete(r.current, name)
+func sameTree(a, b source.Tree) bool {
+	x, err := source.Stat(a, ".")
+	if err != nil {
+		return false
+	}
+	y, err := source.Stat(b, ".")
+	return err == nil && x.Hash == y.Hash
 }
 
-// Moved delivers a GitRepository each time its revision changed.
+// Delete forgets a source.
+func (r *Revisions) Delete(key sourceKey) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.current, key)
+}
+
+// Moved delivers a source object each time its revision changed.
 func (r *Revisions) Moved() <-chan event.GenericEvent { return r.moved }
