@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	"github.com/fluxcd/pkg/apis/meta"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -62,21 +63,28 @@ func (a *attempt) expect(applied []inventory.Entry, reader client.Reader, summar
 			})
 		}
 	}
+	objects = slices.DeleteFunc(slices.Clone(objects), a.isSelf)
 	if len(objects) == 0 {
 		a.cond.drop(meta.HealthyCondition)
 		return
 	}
 	at, _ := meta.ReconcileAnnotationValue(a.obj.Annotations)
 	a.mem.waiting = &waiting{
-		revision: a.rev.Name, generation: a.obj.Generation, demandedAt: at, objects: slices.Clone(objects),
+		revision: a.rev.Name, generation: a.obj.Generation, demandedAt: at, objects: objects,
 		since: a.started, deadline: a.started.Add(a.flux.GetTimeout()), summary: summary, reader: reader,
 	}
+}
+
+// isSelf says whether o is the Kustomization itself, which cannot become ready before it stops waiting.
+func (a *attempt) isSelf(o inventory.Entry) bool {
+	return o.Kind == kustomizev1.KustomizationKind && o.Name == a.name.Name && o.Namespace == a.name.Namespace
 }
 
 // checkHealth looks once. It ends the attempt when all objects are healthy, when one has failed for good, or when the
 // time is over; otherwise it asks for another look.
 func (k *Kustomizations) checkHealth(ctx context.Context, a *attempt) (time.Duration, error) {
 	w := a.mem.waiting
+	a.digest = a.mem.digest
 	verdicts, err := look(ctx, w)
 	if err != nil {
 		return 0, err

@@ -67,6 +67,8 @@ type attempt struct {
 	cond     conditions
 	demanded bool // a reconcile was asked for by annotation: prove the whole chain, skip nothing
 	started  time.Time
+	origin   string              // what the source says its revision was made of
+	digest   string              // keyed, of what was rendered; empty before that
 	stage    string              // condition reason of a failure that names none
 	redact   func(string) string // hides the values that this attempt has seen in the clear
 }
@@ -199,8 +201,13 @@ func (k *Kustomizations) tellApplied(a *attempt, summary string) time.Duration {
 	a.mem.settled, a.mem.generation = true, a.obj.Generation
 	st := &a.obj.Status
 	st.ObservedGeneration = a.obj.Generation
-	st.LastAppliedRevision = a.rev.Name
+	st.LastAppliedRevision, st.LastAppliedOriginRevision = a.rev.Name, a.origin
 	st.LastAttemptedRevision = a.rev.Name
+	if a.digest == "" { // nothing was rendered, because it would be the same again
+		a.digest = a.mem.digest
+	}
+	a.mem.digest = a.digest
+	a.record(meta.ReconciliationSucceededReason, summary)
 	a.cond.ready(meta.ReconciliationSucceededReason, "Applied revision: "+a.rev.Name)
 	return interval
 }
@@ -213,6 +220,7 @@ func (k *Kustomizations) tellFailure(a *attempt, err error) time.Duration {
 		return dependencyPatience
 	}
 	k.Log.Error("reconcile failed", "kustomization", a.name.String(), "reason", reason, "error", message)
+	a.record(reason, "")
 	revision := a.obj.Status.LastAttemptedRevision
 	if reason != meta.DependencyNotReadyReason { // waiting in line is no warning
 		k.Events.warning(a.obj, revision, reason, message)

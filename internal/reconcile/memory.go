@@ -18,11 +18,13 @@ type memory struct {
 	uid    types.UID
 	status *kustomizev1.KustomizationStatus // as written last; newer than the cache's for some milliseconds
 
-	settled    bool           // the last attempt ended well
-	generation int64          // of the spec that it applied
-	revision   string         // that it applied
-	inputs     []render.Input // what was read to render it
-	verifyAt   time.Time      // when the cluster is to be compared again even if nothing changed
+	settled    bool              // the last attempt ended well
+	generation int64             // of the spec that it applied
+	revision   string            // that it applied
+	inputs     []render.Input    // what was read to render it
+	digest     string            // of what that render gave
+	digests    map[string]string // digest computed here → as the history has it
+	verifyAt   time.Time         // when the cluster is to be compared again even if nothing changed
 
 	blockedSince time.Time // when a dependency was first found not ready; zero: none is
 	waiting      *waiting  // applied, not healthy yet

@@ -53,6 +53,11 @@ func (k *Kustomizations) pipeline(ctx context.Context, a *attempt) (summary stri
 	hidden = redact.New(append(rendered.Secrets, secrets...)...)
 	a.redact = hidden.Redact
 
+	if a.digest, err = digestOf(rendered.Objects); err != nil {
+		return "", err
+	}
+	a.mem.digest = a.digest // also what a later look at its health is about
+
 	owner := plan.Owner{Name: a.obj.Name, Namespace: a.obj.Namespace}
 	plan.Own(rendered.Objects, owner.Name, owner.Namespace)
 	old, err := inventory.FromStatus(a.obj.Status.Inventory)
