@@ -24,14 +24,17 @@ func attach(ctx context.Context, o Options) (*Running, error) {
 			Why: describe(rec.Options), Fix: "sluice down, then the same sluice up again; or give this one a folder of its own: --state-dir DIR"})
 	}
 	alive := func() bool { return supervisorAlive(o.Dir) }
-	// The one who holds the lock may still be in its preflight.
+	// The one who holds the lock may still be in its preflight, or have been killed this moment.
 	if err := poll(ctx, 10*time.Second, func() error {
-		if !alive() {
-			return died(o.Dir, "")
+		if alive() || free(o.Dir) {
+			return nil
 		}
-		return nil
+		return died(o.Dir, "")
 	}); err != nil {
 		return nil, err
+	}
+	if !alive() {
+		return nil, died(o.Dir, "")
 	}
 	if rec, err = state.Load(o.Dir); err != nil {
 		return nil, err
@@ -46,11 +49,27 @@ func attach(ctx context.Context, o Options) (*Running, error) {
 	}
 	st := event.Start(o.Sink, "running", "The platform runs already")
 	if err := verify(ctx, o.Dir, rec.Ports, st); err != nil {
+		if !alive() {
+			err = died(o.Dir, "running")
+		}
 		st.Fail(err)
 		return nil, err
 	}
 	st.Done("every part answers")
-	return finish(ctx, o, true)
+	r, err := finish(ctx, o, true)
+	if err != nil && ctx.Err() == nil && !alive() {
+		err = died(o.Dir, "sync")
+	}
+	return r, err
+}
+
+// free says that nobody holds the folder.
+func free(d state.Dir) bool {
+	lock, err := state.Acquire(d)
+	if err == nil {
+		lock.Release()
+	}
+	return err == nil
 }
 
 func describe(o state.Options) string {

@@ -136,8 +136,11 @@ func timedOut(step, last string, err error) error {
 	return f
 }
 
+// errDied is the cause inside a fault that says that the platform's process is gone.
+var errDied = errors.New("the platform's process ended")
+
 func died(d state.Dir, step string) error {
-	f := &fault.Fault{Code: "SLU-PLATFORM-051", Hop: fault.HopPlatform, Object: step, Seen: "the platform's process ended", Fix: "see " + d.Log("platform") + ", then sluice up again"}
+	f := &fault.Fault{Err: errDied, Code: "SLU-PLATFORM-051", Hop: fault.HopPlatform, Object: step, Seen: "the platform's process ended", Fix: "see " + d.Log("platform") + ", then sluice up again"}
 	if rec, err := state.Load(d); err == nil {
 		f.Why = tail(d.Log("platform"), rec.LogFrom, 3)
 	}

@@ -34,9 +34,17 @@ func Up(ctx context.Context, o Options) (*Running, error) {
 	defer cancel()
 	lock, rec, err := prepare(limited, o)
 	if isLocked(err) {
-		return attach(limited, o)
-	}
-	if err != nil {
+		r, err := attach(limited, o)
+		if !errors.Is(err, errDied) {
+			return r, err
+		}
+		// It was about to end when we came. What is left is a state folder like any other.
+		event.Warning(o.Sink, "the platform that ran has ended; starting it again")
+		lock, rec, err = prepareFreed(limited, o)
+		if err != nil {
+			return nil, err
+		}
+	} else if err != nil {
 		return nil, err
 	}
 	sup, err := spawn(o, lock)
@@ -53,6 +61,18 @@ func Up(ctx context.Context, o Options) (*Running, error) {
 		sup.stop(o.Sink)
 	}
 	return r, err
+}
+
+// prepareFreed is prepare for a folder whose owner has died: the kernel lets go of the lock a moment later.
+func prepareFreed(ctx context.Context, o Options) (lock *state.Lock, rec *state.Record, err error) {
+	waited := poll(ctx, 10*time.Second, func() error {
+		lock, rec, err = prepare(ctx, o)
+		if isLocked(err) {
+			return err
+		}
+		return nil
+	})
+	return lock, rec, errors.Join(err, waited)
 }
 
 // Foreground is Up with the platform in this process, for as long as Wait of the result is held.
