@@ -39,10 +39,19 @@ func newController(s Streams) *cobra.Command {
 	f.StringVar(&o.DefaultServiceAccount, "default-service-account", "", "ServiceAccount to impersonate where a Kustomization names none")
 	f.BoolVar(&o.EnableLeaderElection, "enable-leader-election", false, "let one of several replicas work")
 	f.IntVar(&jitter, "interval-jitter-percentage", 5, "how far intervals are spread (accepted for compatibility)")
+	var gates []string
+	f.StringSliceVar(&gates, "feature-gates", nil, "Flux's feature gates, NAME=true or NAME=false")
 	cmd.RunE = func(c *cobra.Command, _ []string) error {
 		log, err := newLogger(s, level, enc)
 		if err != nil {
 			return usage(c, err)
+		}
+		var warnings []string
+		if o.Features, warnings, err = reconcile.ParseFeatures(gates); err != nil {
+			return usage(c, err)
+		}
+		for _, text := range warnings {
+			log.Warn(text)
 		}
 		if o.Config, err = kube.config(); err != nil {
 			return err

@@ -13,9 +13,11 @@ import (
 )
 
 // dependencies answers whether every Kustomization in spec.dependsOn is done. Flux's rule: it has seen its current
-// generation, it is Ready and, when both read the same source, it has applied the same revision.
-func (k *Kustomizations) dependencies(ctx context.Context, obj *Kustomization, revision string) error {
-	for _, d := range obj.Spec.DependsOn {
+// generation, it is Ready and, when both read the same source, it has applied the same revision. A readyExpr takes the
+// place of that rule, or is asked besides it when the gate AdditiveCELDependencyCheck is open.
+func (k *Kustomizations) dependencies(ctx context.Context, obj *Kustomization, revision string, r *rules) error {
+	k.blocked.Delete(client.ObjectKeyFromObject(obj))
+	for i, d := range obj.Spec.DependsOn {
 		name := types.NamespacedName{Namespace: d.Namespace, Name: d.Name}
 		if name.Namespace == "" {
 			name.Namespace = obj.Namespace
@@ -27,6 +29,14 @@ func (k *Kustomizations) dependencies(ctx context.Context, obj *Kustomization, r
 			}
 			return dependencyFault(obj, name, "does not exist",
 				"kubectl get kustomizations -A, and correct spec.dependsOn or add the missing Kustomization")
+		}
+		if e := r.ready[i]; e != nil {
+			if err := k.readyByExpr(ctx, e, obj, &dep); err != nil {
+				return err
+			}
+			if !k.Options.Features.On(AdditiveCELDependencyCheck) {
+				continue
+			}
 		}
 		ready := apimeta.FindStatusCondition(dep.Status.Conditions, meta.ReadyCondition)
 		show := "sluice get kustomizations " + name.Name + " -n " + name.Namespace
@@ -40,6 +50,20 @@ func (k *Kustomizations) dependencies(ctx context.Context, obj *Kustomization, r
 		}
 	}
 	return nil
+}
+
+func (k *Kustomizations) readyByExpr(ctx context.Context, e *expression, obj, dep *Kustomization) error {
+	name := client.ObjectKeyFromObject(dep)
+	ready, err := readyBy(ctx, e, obj, dep)
+	if err == nil && ready {
+		return nil
+	}
+	k.blocked.Store(client.ObjectKeyFromObject(obj), indexByDependency(obj))
+	seen := "does not satisfy readyExpr"
+	if err != nil {
+		seen = "cannot be judged by readyExpr: " + err.Error()
+	}
+	return dependencyFault(obj, name, seen, "wait, or compare the expression with: kubectl get kustomization "+name.Name+" -n "+name.Namespace+" -o yaml")
 }
 
 func dependencyFault(obj *Kustomization, dep types.NamespacedName, seen, fix string) error {

@@ -35,6 +35,7 @@ type waiting struct {
 	deadline   time.Time
 	summary    string // of the changes that were applied
 	reader     client.Reader
+	rules      *rules
 }
 
 // stillFor says whether the attempt has nothing to add to what is being waited for.
@@ -71,7 +72,7 @@ func (a *attempt) expect(applied []inventory.Entry, reader client.Reader, summar
 	at, _ := meta.ReconcileAnnotationValue(a.obj.Annotations)
 	a.mem.waiting = &waiting{
 		revision: a.rev.Name, generation: a.obj.Generation, demandedAt: at, objects: objects,
-		since: a.started, deadline: a.started.Add(a.flux.GetTimeout()), summary: summary, reader: reader,
+		since: a.started, deadline: a.started.Add(a.flux.GetTimeout()), summary: summary, reader: reader, rules: a.rules,
 	}
 }
 
@@ -125,7 +126,7 @@ func look(ctx context.Context, w *waiting) ([]health.Verdict, error) {
 			if apierrors.IsNotFound(err) {
 				u, err = nil, nil
 			}
-			verdicts[i] = health.Of(o.ID, u)
+			verdicts[i] = w.rules.judge(ctx, o.ID, u)
 			return err
 		})
 	}

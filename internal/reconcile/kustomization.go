@@ -45,6 +45,8 @@ type Kustomizations struct {
 	appliers *appliers
 	retries  *backoff
 
+	blocked sync.Map // name of each that a readyExpr holds back → its dependencies, any change of which may free it
+
 	mu       sync.Mutex
 	memories map[types.NamespacedName]*memory
 }
@@ -65,7 +67,8 @@ type attempt struct {
 	rev      *source.Revision
 	mem      *memory
 	cond     conditions
-	demanded bool // a reconcile was asked for by annotation: prove the whole chain, skip nothing
+	rules    *rules // the spec's expressions
+	demanded bool   // a reconcile was asked for by annotation: prove the whole chain, skip nothing
 	started  time.Time
 	origin   string              // what the source says its revision was made of
 	digest   string              // keyed, of what was rendered; empty before that
@@ -127,6 +130,9 @@ func (k *Kustomizations) attempt(ctx context.Context, a *attempt) (wait time.Dur
 	if err := k.permitted(a.obj); err != nil {
 		return 0, err
 	}
+	if a.rules, err = rulesOf(a.obj); err != nil {
+		return 0, err
+	}
 	if a.flux, err = a.obj.Flux(); err != nil {
 		return 0, err
 	}
@@ -138,7 +144,7 @@ func (k *Kustomizations) attempt(ctx context.Context, a *attempt) (wait time.Dur
 	}
 	a.mem.waiting = nil
 	a.obj.Status.LastAttemptedRevision = a.rev.Name
-	if err := k.dependencies(ctx, a.obj, a.rev.Name); err != nil {
+	if err := k.dependencies(ctx, a.obj, a.rev.Name, a.rules); err != nil {
 		return 0, err
 	}
 	a.mem.blockedSince = time.Time{}

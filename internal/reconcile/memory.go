@@ -48,6 +48,7 @@ func (k *Kustomizations) forget(name types.NamespacedName) {
 	delete(k.memories, name)
 	k.mu.Unlock()
 	k.retries.reset(name)
+	k.blocked.Delete(name)
 }
 
 // restore puts the status that was written last in the place of the cache's. We are its only writer.

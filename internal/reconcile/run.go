@@ -51,6 +51,7 @@ type Options struct {
 	EnableLeaderElection  bool
 	DataKeyTTL            time.Duration // how long unwrapped data keys are kept; 1 h
 	MACPolicy             sops.MACPolicy
+	Features              Features
 
 	Log *slog.Logger
 }

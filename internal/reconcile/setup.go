@@ -2,11 +2,13 @@ package reconcile
 
 import (
 	"context"
+	"slices"
 
 	"github.com/fluxcd/pkg/apis/meta"
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -89,10 +91,15 @@ func (k *Kustomizations) setup(ctx context.Context, mgr ctrl.Manager, concurrent
 	if err := mgr.GetFieldIndexer().IndexField(ctx, &Kustomization{}, indexDependsOn, indexByDependency); err != nil {
 		return err
 	}
+	held := predicate.Funcs{
+		CreateFunc: func(event.CreateEvent) bool { return false },
+		DeleteFunc: func(event.DeleteEvent) bool { return false },
+	}
 	users, dependents := k.enqueueBy(indexSource), k.enqueueBy(indexDependsOn)
 	return ctrl.NewControllerManagedBy(mgr).Named("kustomization").
 		For(&Kustomization{}, builder.WithPredicates(asked())).
 		Watches(&Kustomization{}, dependents, builder.WithPredicates(verdictChanged())).
+		Watches(&Kustomization{}, k.enqueueHeld(), builder.WithPredicates(held)).
 		Watches(&sourcev1.GitRepository{}, users, builder.WithPredicates(sourceFailed())).
 		WatchesRawSource(ctrlsource.Channel(k.Revisions.Moved(), users)).
 		WithOptions(controllerOptions(concurrent)).
@@ -112,6 +119,19 @@ func (k *Kustomizations) enqueueBy(index string) handler.EventHandler {
 		for i := range list.Items {
 			reqs[i].NamespacedName = client.ObjectKeyFromObject(&list.Items[i])
 		}
+		return reqs
+	})
+}
+
+// enqueueHeld maps a Kustomization that changed in any way to those whose readyExpr about it did not hold.
+func (k *Kustomizations) enqueueHeld() handler.EventHandler {
+	return handler.EnqueueRequestsFromMapFunc(func(_ context.Context, o client.Object) (reqs []ctrl.Request) {
+		k.blocked.Range(func(name, dependencies any) bool {
+			if slices.Contains(dependencies.([]string), o.GetNamespace()+"/"+o.GetName()) {
+				reqs = append(reqs, ctrl.Request{NamespacedName: name.(types.NamespacedName)})
+			}
+			return true
+		})
 		return reqs
 	})
 }

@@ -41,17 +41,11 @@ func unsupportedInGitRepository(r *sourcev1.GitRepository) error {
 
 func unsupportedInKustomization(k *Kustomization) error {
 	s := &k.Spec
-	readyExpr := false
-	for _, d := range s.DependsOn {
-		readyExpr = readyExpr || d.ReadyExpr != ""
-	}
 	for _, f := range []struct {
 		field string
 		set   bool
 	}{
 		{"spec.kubeConfig", s.KubeConfig != nil},
-		{"spec.dependsOn[].readyExpr", readyExpr},
-		{"spec.healthCheckExprs", len(s.HealthCheckExprs) > 0},
 		{"spec.ignore", len(s.Ignore) > 0},
 		{"spec.decryption.serviceAccountName", s.Decryption != nil && s.Decryption.ServiceAccountName != ""},
 		{"spec.sourceRef.kind " + s.SourceRef.Kind, s.SourceRef.Kind != sourcev1.GitRepositoryKind},
