@@ -33,17 +33,26 @@ type Artifacts struct {
 
 // Store writes rev's archive unless it is there already and returns how status refers to it.
 func (a *Artifacts) Store(r *sourcev1.GitRepository, rev *source.Revision) (*meta.Artifact, error) {
-	rel := path.Join("gitrepository", r.Namespace, r.Name, rev.Commit.Hash+".tar.gz")
-	file := filepath.Join(a.Dir, filepath.FromSlash(rel))
-	art := &meta.Artifact{
-		Path: rel, URL: "http://" + a.Host + "/" + rel, Revision: rev.Name,
-		LastUpdateTime: metav1.NewTime(time.Now()),
-	}
+	art, file := a.describe(r, rev)
 	if old := r.Status.Artifact; old != nil && old.Revision == rev.Name && old.Digest != "" && old.URL == art.URL {
 		if st, err := os.Stat(file); err == nil && old.Size != nil && st.Size() == *old.Size {
 			return old, nil
 		}
 	}
+	return a.Renew(r, rev)
+}
+
+func (a *Artifacts) describe(r *sourcev1.GitRepository, rev *source.Revision) (art *meta.Artifact, file string) {
+	rel := path.Join("gitrepository", r.Namespace, r.Name, rev.Commit.Hash+".tar.gz")
+	return &meta.Artifact{
+		Path: rel, URL: "http://" + a.Host + "/" + rel, Revision: rev.Name,
+		LastUpdateTime: metav1.NewTime(time.Now()),
+	}, filepath.Join(a.Dir, filepath.FromSlash(rel))
+}
+
+// Renew is Store for a revision that holds something else than when it was stored: another spec.ignore, other includes.
+func (a *Artifacts) Renew(r *sourcev1.GitRepository, rev *source.Revision) (*meta.Artifact, error) {
+	art, file := a.describe(r, rev)
 	size, digest, err := writeArchive(file, rev)
 	if err != nil {
 		return nil, err

@@ -2,6 +2,7 @@ package reconcile
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -11,6 +12,7 @@ import (
 	"github.com/fluxcd/pkg/apis/meta"
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -42,14 +44,21 @@ type GitRepositories struct {
 	Log       *slog.Logger
 
 	mu      sync.Mutex
-	mirrors map[types.NamespacedName]*source.Mirror
+	states  map[types.NamespacedName]*gitState
 	retries *backoff
+}
+
+// gitState is what this process keeps of one GitRepository between two attempts. Attempts of one object never overlap.
+type gitState struct {
+	mirror  *source.Mirror
+	fetched *source.Revision // as the remote has it; what is handed on is a view of it
+	ignores source.Ignores
 }
 
 func newGitRepositories(c client.Client, secrets client.Reader, r *Revisions, a *Artifacts, mirrorDir string) *GitRepositories {
 	return &GitRepositories{
 		Client: c, Secrets: secrets, Revisions: r, Artifacts: a, MirrorDir: mirrorDir,
-		mirrors: map[types.NamespacedName]*source.Mirror{}, retries: newBackoff(),
+		states: map[types.NamespacedName]*gitState{}, retries: newBackoff(),
 	}
 }
 
@@ -74,15 +83,17 @@ func (g *GitRepositories) Reconcile(ctx context.Context, req ctrl.Request) (ctrl
 	}
 
 	base := obj.DeepCopy()
-	last := g.Revisions.Get(gitKey(req.NamespacedName))
-	rev, err := g.fetch(ctx, &obj, last)
 	cond := conditions{&obj.Status.Conditions, obj.Generation}
+	rev, included, err := g.attempt(ctx, &obj, cond)
+	if ctx.Err() != nil {
+		return ctrl.Result{}, ctx.Err() // shutting down: the object is not to blame
+	}
 	var wait time.Duration
 	if err != nil {
 		wait = g.tellFailure(&obj, cond, err)
 	} else {
 		wait = obj.Spec.Interval.Duration
-		g.tellRevision(&obj, cond, last, rev)
+		g.tellRevision(&obj, cond, rev, included)
 	}
 	if at, ok := meta.ReconcileAnnotationValue(obj.Annotations); ok {
 		obj.Status.LastHandledReconcileAt = at
@@ -93,10 +104,39 @@ func (g *GitRepositories) Reconcile(ctx context.Context, req ctrl.Request) (ctrl
 	return ctrl.Result{RequeueAfter: wait}, nil
 }
 
-func (g *GitRepositories) fetch(ctx context.Context, obj *sourcev1.GitRepository, last *source.Revision) (*source.Revision, error) {
+// attempt brings the mirror up to date and returns the revision to hand on, and what it includes.
+func (g *GitRepositories) attempt(ctx context.Context, obj *sourcev1.GitRepository, cond conditions) (*source.Revision, []included, error) {
 	if err := unsupportedInGitRepository(obj); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
+	state, err := g.state(client.ObjectKeyFromObject(obj))
+	if err != nil {
+		return nil, nil, err
+	}
+	included, err := g.includes(ctx, obj)
+	if err != nil {
+		return nil, nil, err
+	}
+	cond.drop(sourcev1.IncludeUnavailableCondition)
+	fetched, err := g.fetch(ctx, obj, state)
+	if err != nil {
+		return nil, nil, err
+	}
+	state.fetched = fetched
+	cond.drop(fetchFailed)
+	tree := fetched.Tree
+	if len(obj.Spec.SparseCheckout) > 0 {
+		if tree, err = source.Sparse(tree, obj.Spec.SparseCheckout); err != nil {
+			return nil, nil, err
+		}
+	}
+	if tree, err = g.view(obj, &state.ignores, tree, included); err != nil {
+		return nil, nil, err
+	}
+	return &source.Revision{Name: fetched.Name, Commit: fetched.Commit, Tree: tree}, included, nil
+}
+
+func (g *GitRepositories) fetch(ctx context.Context, obj *sourcev1.GitRepository, state *gitState) (*source.Revision, error) {
 	auth, err := gitAuth(ctx, g.Secrets, obj)
 	if err != nil {
 		return nil, err
@@ -105,41 +145,47 @@ func (g *GitRepositories) fetch(ctx context.Context, obj *sourcev1.GitRepository
 	if r := obj.Spec.Reference; r != nil {
 		spec.Branch, spec.Tag, spec.SemVer, spec.Name, spec.Commit = r.Branch, r.Tag, r.SemVer, r.Name, r.Commit
 	}
-	m, err := g.mirror(types.NamespacedName{Namespace: obj.Namespace, Name: obj.Name})
-	if err != nil {
-		return nil, err
-	}
 	timeout := defaultGitWait
 	if obj.Spec.Timeout != nil {
 		timeout = obj.Spec.Timeout.Duration
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	return m.Fetch(ctx, spec, last)
+	return state.mirror.Fetch(ctx, spec, state.fetched)
 }
 
 // tellRevision publishes rev, first in process, then as an artifact, and writes the outcome into obj's status.
-func (g *GitRepositories) tellRevision(obj *sourcev1.GitRepository, cond conditions, last, rev *source.Revision) {
+func (g *GitRepositories) tellRevision(obj *sourcev1.GitRepository, cond conditions, rev *source.Revision, list []included) {
 	g.retries.reset(client.ObjectKeyFromObject(obj))
 	g.Revisions.Put(gitKey(client.ObjectKeyFromObject(obj)), obj, rev)
-	cond.drop(fetchFailed)
+	recovered := apimeta.IsStatusConditionFalse(obj.Status.Conditions, meta.ReadyCondition)
 	obj.Status.ObservedGeneration = obj.Generation
 	message := "stored artifact for revision '" + rev.Name + "'"
 	// The archive is for others. That it cannot be stored is told, but keeps nobody here from working.
-	art, err := g.Artifacts.Store(obj, rev)
+	store := g.Artifacts.Store
+	if !sameContent(obj, list) {
+		store = g.Artifacts.Renew
+	}
+	art, err := store(obj, rev)
 	if err != nil {
 		cond.set(storageFailed, metav1.ConditionTrue, "ArchiveOperationFailed", err.Error())
 		cond.failed("ArchiveOperationFailed", "artifact for revision '"+rev.Name+"' cannot be stored: "+err.Error()+
 			"; the revision is applied from memory; fix: free space in the controller's storage")
 		return
 	}
+	old := obj.Status.Artifact
 	obj.Status.Artifact = art
+	observe(obj, list)
 	cond.drop(storageFailed)
 	cond.set(artifactInStore, metav1.ConditionTrue, meta.SucceededReason, message)
 	cond.ready(meta.SucceededReason, message)
-	if last == nil || last.Name != rev.Name {
+	event := "stored artifact for commit '" + rev.Commit.Subject + "'"
+	switch {
+	case old == nil || old.Digest != art.Digest:
 		g.Log.Info("new revision", "gitrepository", obj.Namespace+"/"+obj.Name, "revision", rev.Name)
-		g.Events.normal(obj, rev.Name, "NewArtifact", "stored artifact for commit '"+rev.Commit.Subject+"'")
+		g.Events.normal(obj, rev.Name, "NewArtifact", event)
+	case recovered:
+		g.Events.normal(obj, rev.Name, meta.SucceededReason, event)
 	}
 }
 
@@ -149,8 +195,10 @@ func (g *GitRepositories) tellFailure(obj *sourcev1.GitRepository, cond conditio
 	reason := reasonOf(err, gitFailedDefault)
 	g.Log.Error("fetch failed", "gitrepository", obj.Namespace+"/"+obj.Name, "error", err)
 	g.Events.warning(obj, "", reason, err.Error())
-	cond.set(fetchFailed, metav1.ConditionTrue, reason, err.Error())
-	if terminal(err) {
+	step := &stepError{condition: fetchFailed, status: metav1.ConditionTrue}
+	errors.As(err, &step)
+	cond.set(step.condition, step.status, reason, err.Error())
+	if terminal(err) || step.stalled || reason == sourcev1.URLInvalidReason {
 		obj.Status.ObservedGeneration = obj.Generation
 		cond.stalled(reason, err.Error())
 		return 0
@@ -159,11 +207,11 @@ func (g *GitRepositories) tellFailure(obj *sourcev1.GitRepository, cond conditio
 	return g.retries.next(client.ObjectKeyFromObject(obj), obj.Spec.Interval.Duration)
 }
 
-func (g *GitRepositories) mirror(name types.NamespacedName) (*source.Mirror, error) {
+func (g *GitRepositories) state(name types.NamespacedName) (*gitState, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if m := g.mirrors[name]; m != nil {
-		return m, nil
+	if s := g.states[name]; s != nil {
+		return s, nil
 	}
 	m, err := source.OpenMirror(g.mirrorDir(name))
 	if err != nil {
@@ -173,8 +221,8 @@ func (g *GitRepositories) mirror(name types.NamespacedName) (*source.Mirror, err
 			Fix: "free space in, or correct the permissions of, the folder given by --storage-path", Reason: "StorageOperationFailed", Err: err,
 		}
 	}
-	g.mirrors[name] = m
-	return m, nil
+	g.states[name] = &gitState{mirror: m}
+	return g.states[name], nil
 }
 
 func (g *GitRepositories) mirrorDir(name types.NamespacedName) string {
@@ -187,7 +235,7 @@ func (g *GitRepositories) forget(ctx context.Context, obj *sourcev1.GitRepositor
 	g.Revisions.Delete(gitKey(name))
 	g.retries.reset(name)
 	g.mu.Lock()
-	delete(g.mirrors, name)
+	delete(g.states, name)
 	g.mu.Unlock()
 	if err := os.RemoveAll(g.mirrorDir(name)); err != nil {
 		return err

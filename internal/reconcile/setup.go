@@ -78,6 +78,7 @@ func verdict(o client.Object) verdictOf {
 func (g *GitRepositories) setup(mgr ctrl.Manager, concurrent int) error {
 	return ctrl.NewControllerManagedBy(mgr).Named("gitrepository").
 		For(&sourcev1.GitRepository{}, builder.WithPredicates(asked())).
+		Watches(&sourcev1.GitRepository{}, g.wakeIncluding(), builder.WithPredicates(artifactChanged())).
 		WithOptions(controllerOptions(concurrent)).
 		Complete(g)
 }

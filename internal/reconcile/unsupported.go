@@ -27,10 +27,7 @@ func unsupportedInGitRepository(r *sourcev1.GitRepository) error {
 		{"spec.serviceAccountName", s.ServiceAccountName != ""},
 		{"spec.verify", s.Verification != nil},
 		{"spec.proxySecretRef", s.ProxySecretRef != nil},
-		{"spec.ignore", s.Ignore != nil},
 		{"spec.recurseSubmodules", s.RecurseSubmodules},
-		{"spec.include", len(s.Include) > 0},
-		{"spec.sparseCheckout", len(s.SparseCheckout) > 0},
 	} {
 		if f.set {
 			return unsupported("GitRepository/"+r.Namespace+"/"+r.Name, f.field)

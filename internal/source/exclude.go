@@ -30,8 +30,15 @@ func Excluded(name string, dir bool) bool {
 }
 
 // Artifact shows a tree as Flux's consumers see it: without what Flux excludes by default. Directory hashes stay those
-// of the whole directory, so an excluded file that changes still changes them.
-func Artifact(t Tree) Tree { return artifactTree{t} }
+// of the whole directory, so an excluded file that changes still changes them. A tree that is shown so already, by this
+// or by Ignores.View, is returned as it is: its own rules may have brought something back.
+func Artifact(t Tree) Tree {
+	switch t.(type) {
+	case artifactTree, *ignoreTree:
+		return t
+	}
+	return artifactTree{t}
+}
 
 type artifactTree struct{ tree Tree }
 
