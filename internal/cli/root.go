@@ -61,7 +61,7 @@ func newRoot(s Streams) *cobra.Command {
 	root.CompletionOptions.HiddenDefaultCmd = false
 	root.AddCommand(
 		newUp(s), newDown(s), newEnv(s), newSupervise(s),
-		newGet(s), newReconcile(s),
+		newGet(s), newReconcile(s), newBuild(s),
 		newController(s), newVersion(s),
 	)
 	return root
