@@ -37,6 +37,9 @@ func newController(s Streams) *cobra.Command {
 	f.DurationVar(&o.RequeueDependency, "requeue-dependency", 30*time.Second, "how often a missing dependency is looked for, besides watching it")
 	f.BoolVar(&o.NoCrossNamespaceRefs, "no-cross-namespace-refs", false, "refuse references to other namespaces")
 	f.StringVar(&o.DefaultServiceAccount, "default-service-account", "", "ServiceAccount to impersonate where a Kustomization names none")
+	f.StringVar(&o.DefaultKubeConfigServiceAccount, "default-kubeconfig-service-account", "", "ServiceAccount that signs in where the ConfigMap of spec.kubeConfig names none")
+	f.BoolVar(&o.InsecureKubeConfigExec, "insecure-kubeconfig-exec", false, "let spec.kubeConfig start programs")
+	f.BoolVar(&o.InsecureKubeConfigTLS, "insecure-kubeconfig-tls", false, "let spec.kubeConfig skip the check of the server's certificate")
 	f.BoolVar(&o.EnableLeaderElection, "enable-leader-election", false, "let one of several replicas work")
 	f.IntVar(&jitter, "interval-jitter-percentage", 5, "how far intervals are spread (accepted for compatibility)")
 	var gates []string

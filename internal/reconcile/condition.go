@@ -71,7 +71,7 @@ func reasonOf(err error, fallback string) string {
 // terminal tells failures that no retry can mend.
 func terminal(err error) bool {
 	switch reasonOf(err, "") {
-	case "UnsupportedField", "AccessDenied", meta.InvalidCELExpressionReason, meta.InvalidURLReason:
+	case "UnsupportedField", "AccessDenied", meta.InvalidCELExpressionReason, meta.InvalidURLReason, meta.FeatureGateDisabledReason:
 		return true
 	}
 	return false

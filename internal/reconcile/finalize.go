@@ -2,10 +2,13 @@ package reconcile
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	"github.com/fluxcd/pkg/apis/meta"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
@@ -30,6 +33,10 @@ func (k *Kustomizations) finalize(ctx context.Context, obj *Kustomization, mem *
 		policy == kustomizev1.DeletionPolicyMirrorPrune && obj.Spec.Prune
 	if deletes && !obj.Spec.Suspend {
 		left, err := k.pruneAll(ctx, obj, policy == kustomizev1.DeletionPolicyWaitForTermination)
+		if gone := k.nobodyLeft(ctx, obj); err != nil && gone != "" {
+			k.tellLeft(obj, left, gone)
+			err = nil
+		}
 		if err != nil {
 			a := &attempt{name: name, obj: obj, mem: mem, cond: conditions{&obj.Status.Conditions, obj.Generation}}
 			obj.Status.Inventory = left.Status()
@@ -50,13 +57,45 @@ func (k *Kustomizations) finalize(ctx context.Context, obj *Kustomization, mem *
 	return ctrl.Result{}, client.IgnoreNotFound(err)
 }
 
+// nobodyLeft says what is missing of whom obj's objects could be deleted as: the ServiceAccount to impersonate or the
+// kubeconfig. Its owner deleted it first, as when a namespace goes, and will not bring it back; as in Flux, the objects
+// then stay and the Kustomization goes.
+func (k *Kustomizations) nobodyLeft(ctx context.Context, obj *Kustomization) string {
+	missing := func(name string, o client.Object) string {
+		if apierrors.IsNotFound(k.Reader.Get(ctx, client.ObjectKey{Namespace: obj.Namespace, Name: name}, o)) {
+			return name
+		}
+		return ""
+	}
+	switch ref := obj.Spec.KubeConfig; {
+	case ref != nil && ref.SecretRef != nil:
+		return missing(ref.SecretRef.Name, &corev1.Secret{})
+	case ref != nil && ref.ConfigMapRef != nil:
+		return missing(ref.ConfigMapRef.Name, &corev1.ConfigMap{})
+	case k.serviceAccount(obj) != "":
+		return missing(k.serviceAccount(obj), &corev1.ServiceAccount{})
+	}
+	return ""
+}
+
+// tellLeft names what stays in the cluster without an owner.
+func (k *Kustomizations) tellLeft(obj *Kustomization, left inventory.Set, gone string) {
+	names := make([]string, 0, left.Len())
+	for _, e := range left.Entries() {
+		names = append(names, e.Display())
+	}
+	text := gone + " is gone, and with it the right to delete these objects, which stay:\n" + strings.Join(names, "\n")
+	k.Log.Error("prune skipped", "kustomization", obj.Namespace+"/"+obj.Name, "left", names, "missing", gone)
+	k.Events.warning(obj, obj.Status.LastAppliedRevision, meta.PruneFailedReason, text)
+}
+
 // pruneAll deletes everything in the inventory and returns what could not be deleted.
 func (k *Kustomizations) pruneAll(ctx context.Context, obj *Kustomization, wait bool) (inventory.Set, error) {
 	all, err := inventory.FromStatus(obj.Status.Inventory)
 	if err != nil || all.Len() == 0 {
 		return all, err
 	}
-	target, err := k.appliers.of(obj.Namespace, k.serviceAccount(obj))
+	target, err := k.target(ctx, obj)
 	if err != nil {
 		return all, err
 	}

@@ -68,7 +68,7 @@ func (k *Kustomizations) pipeline(ctx context.Context, a *attempt) (summary stri
 	if err != nil {
 		return "", err
 	}
-	target, err := k.appliers.of(a.obj.Namespace, k.serviceAccount(a.obj))
+	target, err := k.target(ctx, a.obj)
 	if err != nil {
 		return "", err
 	}

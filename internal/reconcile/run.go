@@ -53,6 +53,10 @@ type Options struct {
 	MACPolicy             sops.MACPolicy
 	Features              Features
 
+	InsecureKubeConfigExec          bool   // spec.kubeConfig may start programs
+	InsecureKubeConfigTLS           bool   // spec.kubeConfig may skip the check of the server's certificate
+	DefaultKubeConfigServiceAccount string // for spec.kubeConfig.configMapRef
+
 	Log *slog.Logger
 }
 

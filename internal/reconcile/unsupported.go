@@ -42,7 +42,6 @@ func unsupportedInKustomization(k *Kustomization) error {
 		field string
 		set   bool
 	}{
-		{"spec.kubeConfig", s.KubeConfig != nil},
 		{"spec.ignore", len(s.Ignore) > 0},
 		{"spec.decryption.serviceAccountName", s.Decryption != nil && s.Decryption.ServiceAccountName != ""},
 		{"spec.sourceRef.kind " + s.SourceRef.Kind, s.SourceRef.Kind != sourcev1.GitRepositoryKind},
