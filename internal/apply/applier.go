@@ -7,6 +7,7 @@
 // What one object costs in requests:
 //
 //	skipped by its manifest     0
+//	settled (see Known)         0
 //	unchanged                   1  dry-run (see settled)
 //	unchanged, written just now 2  dry-run, read
 //	created                     2  dry-run, apply
@@ -50,6 +51,7 @@ type Applier struct {
 	objects  dynamic.Interface
 	metadata metadata.Interface
 	hide     Redactor
+	known    Known
 }
 
 // New returns an Applier that speaks to the API server of cfg, as the user that cfg names (or impersonates).
@@ -71,7 +73,7 @@ func New(cfg *rest.Config, opts Options) (*Applier, error) {
 	if err != nil {
 		return nil, fmt.Errorf("client of the API server: %w", err)
 	}
-	a := &Applier{Options: opts, hide: nothing{}}
+	a := &Applier{Options: opts, hide: nothing{}, known: ignorance{}}
 	if a.objects, err = dynamic.NewForConfigAndClient(cfg, httpClient); err != nil {
 		return nil, fmt.Errorf("client of the API server: %w", err)
 	}

@@ -17,7 +17,7 @@ func (r *run) await(ctx context.Context, items []*item) error {
 	defer cancel()
 	return r.each(ctx, len(items), func(ctx context.Context, i int) *fault.Fault {
 		it := items[i]
-		if it.change.Action == plan.Skipped {
+		if it.change.Action == plan.Skipped || it.settled {
 			return nil
 		}
 		f := r.ready(ctx, it)

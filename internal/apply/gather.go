@@ -5,6 +5,7 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
 
 	"golang.org/x/sync/errgroup"
 
@@ -23,6 +24,10 @@ type item struct {
 
 	merged  *unstructured.Unstructured // answer to the dry-run, for the takeover
 	written bool
+
+	settled bool      // nobody was asked
+	uid     types.UID // of a settled object
+	told    bool      // the Known was told how the object was left
 }
 
 // Gather asks the API server about the objects and returns what the plan decides about each, in the same order, without
@@ -133,8 +138,8 @@ func (a *Applier) try(ctx context.Context, p *plan.Plan, it *item, fresh bool) *
 	for _, w := range r.warnings {
 		it.change.Warnings = append(it.change.Warnings, a.hide.Redact(w))
 	}
-	if it.change.Live = live.DryRun; it.change.Live == nil {
-		it.change.Live = live.Object
+	if it.change.Live = live.DryRun; it.change.Live == nil || it.change.Action == plan.Unchanged && live.Object != nil {
+		it.change.Live = live.Object // it stays so: the dry-run may have gained ownership of fields, which is not stored
 	}
 	if live.DryRun != nil {
 		it.lock = live.DryRun.GetResourceVersion()

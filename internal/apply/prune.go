@@ -23,6 +23,7 @@ type PruneOptions struct {
 // happens when a Kustomization is deleted. Result.Inventory is what could not be deleted and must be kept. on may be nil.
 func (a *Applier) Prune(ctx context.Context, inv inventory.Set, owner plan.Owner, opts PruneOptions, on On) (Result, error) {
 	r := &run{Applier: a, on: on}
+	r.release(owner, inv)
 	left, err := r.prune(ctx, owner, inv)
 	r.result.Inventory = left
 	if err == nil && opts.Wait {

@@ -50,6 +50,7 @@ func (a *Applier) Apply(ctx context.Context, p *plan.Plan, save Save, on On) (Re
 		}
 	}
 	r.result.Inventory = p.New
+	r.release(p.Owner, p.Old.Diff(p.New))
 	stale := p.Stale()
 	if stale.Len() == 0 {
 		return r.result, nil
@@ -60,7 +61,12 @@ func (a *Applier) Apply(ctx context.Context, p *plan.Plan, save Save, on On) (Re
 }
 
 func (r *run) stage(ctx context.Context, s plan.Stage) error {
-	items, err := r.gather(ctx, r.plan, s.Objects, definitions(r.plan).brings)
+	items, err := r.question(ctx, s.Objects)
+	defer func() {
+		for _, it := range items { // those that were not written, for whatever reason
+			r.left(r.plan.Owner, it)
+		}
+	}()
 	if err != nil {
 		for _, it := range items {
 			r.tellFault(it)
@@ -74,6 +80,7 @@ func (r *run) stage(ctx context.Context, s plan.Stage) error {
 			waves[w] = append(waves[w], it)
 			continue
 		}
+		r.left(r.plan.Owner, it)
 		it.change.Live = public(it.change.Live)
 		r.tell(it.change, nil)
 	}
@@ -104,6 +111,27 @@ func (r *run) stage(ctx context.Context, s plan.Stage) error {
 	return r.await(ctx, items)
 }
 
+// question returns the items of a stage in its order: those that are settled, and those that the API server was asked about.
+func (r *run) question(ctx context.Context, objects []*unstructured.Unstructured) ([]*item, error) {
+	items := make([]*item, len(objects))
+	var unsettled []*unstructured.Unstructured
+	for i, u := range objects {
+		if items[i] = r.recall(u); items[i] == nil {
+			unsettled = append(unsettled, u)
+		}
+	}
+	if len(unsettled) == 0 {
+		return items, nil
+	}
+	asked, err := r.gather(ctx, r.plan, unsettled, definitions(r.plan).brings)
+	for i := range items {
+		if items[i] == nil {
+			items[i], asked = asked[0], asked[1:]
+		}
+	}
+	return items, err
+}
+
 // cover stores the union of both inventories before the first write.
 func (r *run) cover(ctx context.Context) error {
 	union := r.plan.Union()
@@ -125,7 +153,10 @@ func (r *run) note(items []*item) {
 			continue
 		}
 		entries = append(entries, inventory.Entry{ID: it.change.ID, Version: it.change.Version})
-		if it.change.Live != nil {
+		switch {
+		case it.settled:
+			r.applied[it.uid] = it.change.ID
+		case it.change.Live != nil:
 			r.applied[it.change.Live.GetUID()] = it.change.ID
 		}
 		r.result.Changes = append(r.result.Changes, it.change)

@@ -35,6 +35,7 @@ func (a *Applier) write(ctx context.Context, p *plan.Plan, it *item) *fault.Faul
 	if err != nil {
 		return a.explain(fault.HopApply, it.change.ID, err)
 	}
+	a.left(p.Owner, it)
 	it.change.Live = public(it.change.Live)
 	return it.fault
 }

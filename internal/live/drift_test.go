@@ -1,0 +1,147 @@
+package live
+
+import (
+	"strings"
+	"testing"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/sluice-gitops/sluice/internal/plan"
+)
+
+const web = `
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web, namespace: NS}
+spec:
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec: {securityContext: {}, containers: [{name: c, image: nginx, ports: [{containerPort: 80}], resources: {limits: {cpu: 1000m}}}]}`
+
+func TestASecondApplyCostsNoRequestAndAnEditedObjectOnlyItsOwn(t *testing.T) {
+	w := begin(t, Options{}, configMaps, secrets, deployments)
+	secret := `{apiVersion: v1, kind: Secret, metadata: {name: s, namespace: NS}, stringData: {k: v}}`
+	all := docs(configMap("a", "1"), configMap("b", "1"), secret, web)
+	w.apply(w.applier, owner, all)
+	want := "a unchanged, b unchanged, s unchanged, web unchanged"
+	if got, n := w.apply(w.applier, owner, all); got != want || n != 0 {
+		t.Errorf("%s by %d requests", got, n)
+	}
+	w.patch("ConfigMap", "b", "kubectl-edit", `{"data":{"k":"theirs"}}`)
+	w.quick("edit", w.drift, "b by kubectl-edit")
+	if got, n := w.apply(w.applier, owner, all); got != strings.Replace(want, "b unchanged", "b configured", 1) || n != 3 {
+		t.Errorf("%s by %d requests, want dry-run, takeover, apply", got, n)
+	}
+	if got, n := w.apply(w.applier, owner, all); got != want || n != 0 {
+		t.Errorf("put right: %s by %d requests", got, n)
+	}
+	if got, n := w.apply(w.applier, owner, docs(configMap("a", "1"), configMap("b", "2"), secret, web)); strings.Count(got, "unchanged") != 3 || n != 3 {
+		t.Errorf("a new manifest: %s by %d requests, want dry-run, read, apply", got, n)
+	}
+}
+
+func TestDriftIsWhatAnApplyWouldPutRight(t *testing.T) {
+	w := begin(t, Options{}, configMaps, deployments)
+	all := docs(configMap("a", "1"), configMap("mark", "0"), web)
+	for _, tt := range []struct{ name, kind, object, patch, want string }{
+		{"an owned field", "Deployment", "web", `{"spec":{"template":{"spec":{"containers":[{"name":"c","image":"httpd"}]}}}}`, "web by someone"},
+		{"an owned field, gone", "ConfigMap", "a", `{"data":{"k":null}}`, "a by "},
+		{"a defaulted field", "Deployment", "web", `{"spec":{"replicas":3}}`, ""},
+		{"below an empty map of ours", "Deployment", "web", `{"spec":{"template":{"spec":{"securityContext":{"runAsUser":7}}}}}`, ""},
+		{"another key", "ConfigMap", "a", `{"data":{"other":"1"}}`, ""},
+		{"another label", "ConfigMap", "a", `{"metadata":{"labels":{"other":"1"},"finalizers":["example.com/x"]}}`, ""},
+		{"our value again", "ConfigMap", "a", `{"data":{"k":"1"}}`, ""},
+		{"the owner's name", "ConfigMap", "a", `{"metadata":{"labels":{"` + plan.LabelName + `":"other"}}}`, "a by someone"},
+		{"the owner's labels, gone", "ConfigMap", "a", `{"metadata":{"labels":null}}`, "a gone"},
+		{"a mark that stops us", "ConfigMap", "a", `{"metadata":{"annotations":{"` + plan.KeyReconcile + `":"disabled"}}}`, "a by someone"},
+		{"the mark, gone", "ConfigMap", "a", `{"metadata":{"annotations":{"` + plan.KeyReconcile + `":null}}}`, "a by someone"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := &world{T: t, ns: w.ns, cache: w.cache, applier: w.applier, fresh: w.fresh, objects: w.objects, olds: w.olds}
+			w.apply(w.applier, owner, all)
+			if tt.kind == "Deployment" {
+				_, err := w.objects.Resource(resources[tt.kind]).Namespace(w.ns).Patch(t.Context(), tt.object, types.StrategicMergePatchType, []byte(tt.patch), metav1.PatchOptions{FieldManager: "someone"})
+				must(t, err)
+				if tt.want == "" { // what comes next on the same watch is what is told next
+					w.patch("Deployment", "web", "someone", `{"spec":{"paused":true}}`)
+				}
+			} else {
+				w.patch(tt.kind, tt.object, "someone", tt.patch)
+			}
+			if tt.want != "" {
+				w.quick("drift", w.drift, tt.want)
+				return
+			}
+			w.patch("ConfigMap", "mark", "someone", `{"data":{"k":"x"}}`)
+			w.quick("the next drift", w.drift, "mark by someone")
+			if got, _ := w.apply(w.fresh, owner, all); strings.Contains(got, tt.object+" configured") {
+				t.Errorf("an apply would put it right: %s", got)
+			}
+		})
+	}
+}
+
+func TestADeletedObjectIsToldAndMadeAgain(t *testing.T) {
+	w := begin(t, Options{}, configMaps)
+	w.apply(w.applier, owner, configMap("a", "1"))
+	w.delete("ConfigMap", "a")
+	w.quick("deletion", w.drift, "a gone")
+	if got, n := w.apply(w.applier, owner, configMap("a", "1")); got != "a created" || n != 2 {
+		t.Errorf("%s by %d requests", got, n)
+	}
+	if got, n := w.apply(w.applier, owner, configMap("a", "1")); got != "a unchanged" || n != 0 {
+		t.Errorf("%s by %d requests", got, n)
+	}
+}
+
+func TestOurOwnWritesAndPrunesAreNoDrift(t *testing.T) {
+	w := begin(t, Options{}, configMaps)
+	for _, v := range []string{"1", "2", "3", "4", "5"} {
+		w.apply(w.applier, owner, docs(configMap("a", v), configMap("b", v), configMap("c"+v, v))) // c is pruned each time
+	}
+	w.apply(w.applier, owner, docs(configMap("mark", "0"), configMap("a", "5")))
+	w.patch("ConfigMap", "mark", "someone", `{"data":{"k":"x"}}`)
+	if got := w.drift(); got != "mark by someone" {
+		t.Error(got)
+	}
+}
+
+func TestAnObjectThatChangesHandsIsTheLastOwners(t *testing.T) {
+	w := begin(t, Options{}, configMaps)
+	other := plan.Owner{Name: "other", Namespace: "flux-system"}
+	w.apply(w.applier, owner, docs(configMap("a", "1"), configMap("b", "1")))
+	w.apply(w.applier, other, configMap("a", "1"))
+	if got, _ := w.apply(w.applier, owner, configMap("b", "1")); got != "b unchanged, a kept" {
+		t.Error(got)
+	}
+	if got, n := w.apply(w.applier, other, configMap("a", "1")); got != "a unchanged" || n != 0 {
+		t.Errorf("the old owner's farewell unsettles the object: %s by %d requests", got, n)
+	}
+	w.patch("ConfigMap", "a", "someone", `{"data":{"k":"x"}}`)
+	if d := <-w.cache.Drifts(); d.Owner != other || d.ID.Name != "a" || d.Manager != "someone" {
+		t.Errorf("%+v", d)
+	}
+	w.cache.Forget(other)
+	w.patch("ConfigMap", "a", "someone", `{"data":{"k":"y"}}`)
+	w.patch("ConfigMap", "b", "someone", `{"data":{"k":"y"}}`)
+	if d := <-w.cache.Drifts(); d.Owner != owner || d.ID.Name != "b" {
+		t.Errorf("after Forget: %+v", d)
+	}
+}
+
+func TestAnObjectMarkedOnTheClusterIsWatchedButNeverSettled(t *testing.T) {
+	w := begin(t, Options{}, configMaps)
+	w.apply(w.applier, owner, configMap("a", "1"))
+	w.patch("ConfigMap", "a", "someone", `{"metadata":{"annotations":{"`+plan.KeySSA+`":"ignore"}},"data":{"k":"x"}}`)
+	w.drift()
+	if got, _ := w.apply(w.applier, owner, configMap("a", "1")); got != "a skipped" {
+		t.Error(got)
+	}
+	w.patch("ConfigMap", "a", "someone", `{"metadata":{"annotations":null}}`)
+	w.drift()
+	if got, _ := w.apply(w.applier, owner, configMap("a", "1")); got != "a configured" {
+		t.Error(got)
+	}
+}
