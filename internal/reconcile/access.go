@@ -39,6 +39,9 @@ func (k *Kustomizations) serviceAccount(obj *Kustomization) string {
 // sourceState says why a source has no revision. Both texts are empty while the first fetch is under way.
 func (k *Kustomizations) sourceState(ctx context.Context, key sourceKey) (why, fix string, err error) {
 	if key.Kind != sourcev1.GitRepositoryKind {
+		if err := k.Revisions.Failure(key); err != nil {
+			return "", "", err
+		}
 		return externalState(ctx, k.Reader, key)
 	}
 	name := key.NamespacedName

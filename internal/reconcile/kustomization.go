@@ -184,11 +184,11 @@ func (k *Kustomizations) withoutRevision(ctx context.Context, a *attempt) (time.
 		return sourceGrace, nil
 	}
 	if why == "" { // being fetched right now
-		a.cond.progressing("waiting for the first revision of GitRepository/" + src.String())
+		a.cond.progressing("waiting for the first revision of " + src.Kind + "/" + src.String())
 		return sourceGrace, nil
 	}
 	return 0, &fault.Fault{
-		Code: "SLU-GIT-091", Hop: fault.HopGit, Object: "GitRepository/" + src.String(),
+		Code: "SLU-GIT-091", Hop: fault.HopGit, Object: src.Kind + "/" + src.String(),
 		Seen: "the source has no revision", Why: why, Fix: fix, Reason: meta.ArtifactFailedReason,
 	}
 }

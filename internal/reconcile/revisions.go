@@ -28,6 +28,7 @@ func gitKey(name types.NamespacedName) sourceKey { return sourceKey{sourcev1.Git
 type Revisions struct {
 	mu      sync.RWMutex
 	current map[sourceKey]*source.Revision
+	failed  map[sourceKey]error // why a source has no revision
 	moved   chan event.GenericEvent
 }
 
@@ -35,6 +36,7 @@ type Revisions struct {
 func NewRevisions() *Revisions {
 	return &Revisions{
 		current: map[sourceKey]*source.Revision{},
+		failed:  map[sourceKey]error{},
 		moved:   make(chan event.GenericEvent, 64),
 	}
 }
@@ -52,6 +54,7 @@ func (r *Revisions) Put(key sourceKey, obj client.Object, rev *source.Revision) 
 	r.mu.Lock()
 	last := r.current[key]
 	r.current[key] = rev
+	delete(r.failed, key)
 	r.mu.Unlock()
 	if last == nil || last.Name != rev.Name || !sameTree(last.Tree, rev.Tree) {
 		r.moved <- event.GenericEvent{Object: obj}
@@ -72,6 +75,26 @@ func (r *Revisions) Delete(key sourceKey) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.current, key)
+	delete(r.failed, key)
+}
+
+// Fail records why the source obj could not be brought up to date. A revision that it has stays; where there is none,
+// whoever listens on Moved is told that there is something to tell.
+func (r *Revisions) Fail(key sourceKey, obj client.Object, err error) {
+	r.mu.Lock()
+	news := r.current[key] == nil && (r.failed[key] == nil || r.failed[key].Error() != err.Error())
+	r.failed[key] = err
+	r.mu.Unlock()
+	if news {
+		r.moved <- event.GenericEvent{Object: obj}
+	}
+}
+
+// Failure returns what Fail recorded last, nil once Put followed it.
+func (r *Revisions) Failure(key sourceKey) error {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.failed[key]
 }
 
 // Moved delivers a source object each time its revision changed.

@@ -31,10 +31,11 @@ func Excluded(name string, dir bool) bool {
 
 // Artifact shows a tree as Flux's consumers see it: without what Flux excludes by default. Directory hashes stay those
 // of the whole directory, so an excluded file that changes still changes them. A tree that is shown so already, by this
-// or by Ignores.View, is returned as it is: its own rules may have brought something back.
+// or by Ignores.View, is returned as it is: its own rules may have brought something back. So is one that comes out of
+// an archive, from which Flux's consumers leave nothing out.
 func Artifact(t Tree) Tree {
 	switch t.(type) {
-	case artifactTree, *ignoreTree:
+	case artifactTree, *ignoreTree, archiveTree:
 		return t
 	}
 	return artifactTree{t}

@@ -11,42 +11,75 @@ import (
 // MapTree is a Tree over files held in memory, for tests: path to content. Hashes are SHA-256 of a file's content,
 // and of a directory's entries. It panics on a path that no Tree can hold.
 func MapTree(files map[string]string) Tree {
-	root := &mapDir{dirs: map[string]*mapDir{}, files: map[string]string{}}
+	root := &memDir{}
 	for path, content := range files {
-		parts, ok := split(path)
-		if !ok || len(parts) == 0 {
-			panic(fmt.Sprintf("source.MapTree: %q is not a clean relative path", path))
+		if err := root.add(path, []byte(content)); err != nil {
+			panic("source.MapTree: " + err.Error())
 		}
-		d := root
-		for _, name := range parts[:len(parts)-1] {
-			if d.dirs[name] == nil {
-				d.dirs[name] = &mapDir{dirs: map[string]*mapDir{}, files: map[string]string{}}
-			}
-			d = d.dirs[name]
-		}
-		d.files[parts[len(parts)-1]] = content
 	}
 	root.seal()
 	return root
 }
 
-type mapDir struct {
-	dirs    map[string]*mapDir
-	files   map[string]string
+// memDir is a directory held in memory; it is a Tree once it is sealed.
+type memDir struct {
+	dirs    map[string]*memDir
+	files   map[string]memFile
 	entries []Entry
 	hash    string
 }
 
-func (d *mapDir) seal() {
-	for name, sub := range d.dirs {
+type memFile struct {
+	data []byte
+	hash string
+}
+
+// makeDir returns the directory at parts, making what is missing.
+func (d *memDir) makeDir(parts []string) (*memDir, error) {
+	for _, name := range parts {
 		if _, both := d.files[name]; both {
-			panic(fmt.Sprintf("source.MapTree: %q is a file and a directory", name))
+			return nil, fmt.Errorf("%q is a file and a directory", name)
 		}
+		if d.dirs[name] == nil {
+			if d.dirs == nil {
+				d.dirs = map[string]*memDir{}
+			}
+			d.dirs[name] = &memDir{}
+		}
+		d = d.dirs[name]
+	}
+	return d, nil
+}
+
+// add puts a file at a clean relative path, in place of one that stands there.
+func (d *memDir) add(path string, data []byte) error {
+	parts, ok := split(path)
+	if !ok || len(parts) == 0 {
+		return fmt.Errorf("%q is not a clean relative path", path)
+	}
+	name := parts[len(parts)-1]
+	d, err := d.makeDir(parts[:len(parts)-1])
+	if err != nil {
+		return err
+	}
+	if d.dirs[name] != nil {
+		return fmt.Errorf("%q is a file and a directory", name)
+	}
+	if d.files == nil {
+		d.files = map[string]memFile{}
+	}
+	d.files[name] = memFile{data, contentHash(data)}
+	return nil
+}
+
+// seal computes entries and hashes, after which nothing may be added.
+func (d *memDir) seal() {
+	for name, sub := range d.dirs {
 		sub.seal()
 		d.entries = append(d.entries, Entry{Name: name, Dir: true, Hash: sub.hash})
 	}
-	for name, content := range d.files {
-		d.entries = append(d.entries, Entry{Name: name, Hash: contentHash([]byte(content))})
+	for name, f := range d.files {
+		d.entries = append(d.entries, Entry{Name: name, Hash: f.hash})
 	}
 	sort.Slice(d.entries, func(i, j int) bool { return d.entries[i].Name < d.entries[j].Name })
 	var b strings.Builder
@@ -61,7 +94,7 @@ func contentHash(data []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
-func (d *mapDir) walk(parts []string) *mapDir {
+func (d *memDir) walk(parts []string) *memDir {
 	for _, name := range parts {
 		if d = d.dirs[name]; d == nil {
 			return nil
@@ -71,7 +104,7 @@ func (d *mapDir) walk(parts []string) *mapDir {
 }
 
 // ReadFile implements Tree.
-func (d *mapDir) ReadFile(path string) ([]byte, string, error) {
+func (d *memDir) ReadFile(path string) ([]byte, string, error) {
 	parts, ok := split(path)
 	if !ok {
 		return nil, "", notExist(path)
@@ -80,15 +113,15 @@ func (d *mapDir) ReadFile(path string) ([]byte, string, error) {
 		return nil, "", fmt.Errorf("%s: %w", path, ErrIsDir)
 	}
 	if parent := d.walk(parts[:len(parts)-1]); parent != nil {
-		if content, found := parent.files[parts[len(parts)-1]]; found {
-			return []byte(content), contentHash([]byte(content)), nil
+		if f, found := parent.files[parts[len(parts)-1]]; found {
+			return f.data, f.hash, nil
 		}
 	}
 	return nil, "", notExist(path)
 }
 
 // ReadDir implements Tree.
-func (d *mapDir) ReadDir(path string) ([]Entry, string, error) {
+func (d *memDir) ReadDir(path string) ([]Entry, string, error) {
 	parts, ok := split(path)
 	if !ok {
 		return nil, "", notExist(path)

@@ -294,7 +294,7 @@ func TestDamagedStoreIsFetchedAnew(t *testing.T) {
 	}
 }
 
-func check(t *testing.T, err error) {
+func check(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)

@@ -47,7 +47,8 @@ type Auth struct {
 // Revision is one state of the repository. It stays readable while and after the Mirror moves on.
 type Revision struct {
 	Name   string // Flux's format: main@sha1:<hash>, or sha1:<hash> when only a commit was asked for
-	Commit Commit
+	Commit Commit // zero for a revision that is no commit
+	Origin string // what an artifact of another source was made from, where its maker says so
 	Tree   Tree
 }
 
