@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -37,6 +38,7 @@ func newController(s Streams) *cobra.Command {
 	f.DurationVar(&o.RequeueDependency, "requeue-dependency", 30*time.Second, "how often a missing dependency is looked for, besides watching it")
 	f.BoolVar(&o.NoCrossNamespaceRefs, "no-cross-namespace-refs", false, "refuse references to other namespaces")
 	f.StringVar(&o.DefaultServiceAccount, "default-service-account", "", "ServiceAccount to impersonate where a Kustomization names none")
+	f.StringVar(&o.DefaultDecryptionServiceAccount, "default-decryption-service-account", "", "ServiceAccount that decrypts where a Kustomization names none")
 	f.StringVar(&o.DefaultKubeConfigServiceAccount, "default-kubeconfig-service-account", "", "ServiceAccount that signs in where the ConfigMap of spec.kubeConfig names none")
 	f.BoolVar(&o.InsecureKubeConfigExec, "insecure-kubeconfig-exec", false, "let spec.kubeConfig start programs")
 	f.BoolVar(&o.InsecureKubeConfigTLS, "insecure-kubeconfig-tls", false, "let spec.kubeConfig skip the check of the server's certificate")
@@ -55,6 +57,9 @@ func newController(s Streams) *cobra.Command {
 		}
 		for _, text := range warnings {
 			log.Warn(text)
+		}
+		if o.DefaultDecryptionServiceAccount+o.DefaultKubeConfigServiceAccount != "" && !o.Features.On(reconcile.ObjectLevelWorkloadIdentity) {
+			return usage(c, errors.New("--default-decryption-service-account and --default-kubeconfig-service-account need --feature-gates=ObjectLevelWorkloadIdentity=true"))
 		}
 		if o.Config, err = kube.config(); err != nil {
 			return err

@@ -16,6 +16,9 @@ func (k *Kustomizations) permitted(obj *Kustomization) error {
 	if err := unsupportedInKustomization(obj); err != nil {
 		return err
 	}
+	if d := obj.Spec.Decryption; d != nil && d.ServiceAccountName != "" && !k.Options.Features.On(ObjectLevelWorkloadIdentity) {
+		return gateFault(obj, "spec.decryption.serviceAccountName")
+	}
 	ref := obj.Spec.SourceRef
 	if k.Options.NoCrossNamespaceRefs && ref.Namespace != "" && ref.Namespace != obj.Namespace {
 		return &fault.Fault{

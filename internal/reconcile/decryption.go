@@ -33,7 +33,7 @@ func ownWorkload() workload {
 type decrypter struct {
 	identity keyring.Identity
 	ring     *keyring.Ring
-	own      workload
+	azure    *identity.Workload // nil: none, or the Secret's own credential
 	mac      sops.MACPolicy
 	warn     func(error)
 }
@@ -45,7 +45,7 @@ func (k *Kustomizations) decrypter(ctx context.Context, obj *Kustomization) (*de
 		return nil, nil
 	}
 	d := &decrypter{
-		identity: keyring.Identity{Name: controllerIdentity}, ring: k.Ring, own: k.workload, mac: k.Options.MACPolicy,
+		identity: keyring.Identity{Name: controllerIdentity}, ring: k.Ring, mac: k.Options.MACPolicy,
 		warn: func(err error) {
 			k.Log.Warn("MAC", "kustomization", obj.Namespace+"/"+obj.Name, "warning", err)
 			k.Events.warning(obj, obj.Status.LastAttemptedRevision, "MACMismatch", err.Error())
@@ -65,15 +65,30 @@ func (k *Kustomizations) decrypter(ctx context.Context, obj *Kustomization) (*de
 			return nil, err
 		}
 	}
-	// As in Flux, the controller's identity serves where the Secret brings none for Azure.
-	switch {
-	case d.identity.Azure != nil:
-	case d.own.err != nil:
-		d.identity.AzureErr = d.own.err
-	default:
-		d.identity.Azure = d.own.credential
+	if d.identity.Azure == nil {
+		k.signIn(ctx, d, obj)
 	}
 	return d, nil
+}
+
+// signIn gives d the Azure identity that serves where the Secret brings none, as in Flux: a ServiceAccount's if one is
+// named, else the controller's. Only documents that need Azure fail for want of it.
+func (k *Kustomizations) signIn(ctx context.Context, d *decrypter, obj *Kustomization) {
+	w, err := k.workload.credential, k.workload.err
+	if account := k.decryptionAccount(obj); account != "" {
+		var name string
+		name, w, err = k.objectIdentity(ctx, obj, account)
+		if d.identity.Name == controllerIdentity {
+			d.identity.Name = name
+		} else {
+			d.identity.Name += "+" + name
+		}
+	}
+	if err != nil {
+		d.identity.AzureErr = err
+		return
+	}
+	d.identity.Azure, d.azure = w, w
 }
 
 // open is a render.Opener.
@@ -89,8 +104,8 @@ func (d *decrypter) open(ctx context.Context, path string, data []byte) ([]byte,
 
 // forget drops the cached tokens and data keys, so that the next document proves the whole chain.
 func (d *decrypter) forget() {
-	if d.own.err == nil {
-		d.own.credential.Renew()
+	if d.azure != nil {
+		d.azure.Renew()
 	}
 	d.ring.Forget(d.identity.Name)
 }

@@ -41,9 +41,10 @@ type Kustomizations struct {
 	Events    recorder
 	Log       *slog.Logger
 
-	workload workload // the controller's own Azure identity
-	appliers *appliers
-	retries  *backoff
+	workload   workload         // the controller's own Azure identity
+	identities objectIdentities // those of ServiceAccounts
+	appliers   *appliers
+	retries    *backoff
 
 	blocked sync.Map // name of each that a readyExpr holds back → its dependencies, any change of which may free it
 

@@ -55,6 +55,7 @@ type Options struct {
 
 	InsecureKubeConfigExec          bool   // spec.kubeConfig may start programs
 	InsecureKubeConfigTLS           bool   // spec.kubeConfig may skip the check of the server's certificate
+	DefaultDecryptionServiceAccount string // for spec.decryption
 	DefaultKubeConfigServiceAccount string // for spec.kubeConfig.configMapRef
 
 	Log *slog.Logger

@@ -1,0 +1,103 @@
+package reconcile
+
+import (
+	"context"
+	"os"
+	"strings"
+	"sync"
+
+	"github.com/fluxcd/pkg/apis/meta"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sluice-gitops/sluice/internal/azure/identity"
+	"github.com/sluice-gitops/sluice/internal/fault"
+)
+
+const (
+	annotationClient = "azure.workload.identity/client-id"
+	annotationTenant = "azure.workload.identity/tenant-id"
+	azureAudience    = "api://AzureADTokenExchange"
+	maxIdentities    = 1000
+)
+
+// objectIdentities holds one Azure identity per ServiceAccount that decrypts for its namespace's Kustomizations. The name
+// is the key ring's partition: it changes with the account (a deleted and recreated one is another) and with what its
+// annotations say.
+type objectIdentities struct {
+	mu    sync.Mutex
+	known map[string]*identity.Workload
+}
+
+// decryptionAccount is the ServiceAccount that decrypts for obj, empty for the controller itself.
+func (k *Kustomizations) decryptionAccount(obj *Kustomization) string {
+	if d := obj.Spec.Decryption; d != nil && d.ServiceAccountName != "" {
+		return d.ServiceAccountName
+	}
+	return k.Options.DefaultDecryptionServiceAccount
+}
+
+// objectIdentity returns the partition and Azure identity of a ServiceAccount. There is no falling back to the
+// controller's identity: err is what documents that need Azure fail with.
+func (k *Kustomizations) objectIdentity(ctx context.Context, obj *Kustomization, account string) (name string, w *identity.Workload, err error) {
+	key := types.NamespacedName{Namespace: obj.Namespace, Name: account}
+	name = "serviceaccount/" + key.String()
+	var sa corev1.ServiceAccount
+	if err := k.Reader.Get(ctx, key, &sa); err != nil {
+		f := accountFault("SLU-IDENTITY-091", key, "ServiceAccount "+key.String()+" cannot be read", err.Error(),
+			"kubectl create serviceaccount "+key.Name+" -n "+key.Namespace+", or correct spec.decryption.serviceAccountName")
+		if !apierrors.IsNotFound(err) {
+			f.Fix = "grant the controller get on serviceaccounts in namespace " + key.Namespace
+		}
+		f.Err = err
+		return name, nil, f
+	}
+	clientID, tenantID := sa.Annotations[annotationClient], sa.Annotations[annotationTenant]
+	var missing, set []string
+	for _, a := range []struct{ name, value, sample string }{{annotationClient, clientID, "CLIENT-ID"}, {annotationTenant, tenantID, "TENANT-ID"}} {
+		if a.value == "" {
+			missing, set = append(missing, a.name), append(set, a.name+"="+a.sample)
+		}
+	}
+	if len(missing) > 0 {
+		return name, nil, accountFault("SLU-IDENTITY-090", key, "it lacks the annotation "+strings.Join(missing, " and "),
+			"Entra ID cannot be asked for a token without knowing whose",
+			"kubectl annotate serviceaccount "+key.Name+" -n "+key.Namespace+" "+strings.Join(set, " "))
+	}
+	name += "@" + string(sa.UID) + "/" + tenantID + "/" + clientID
+	w, err = k.identities.of(name, identity.Config{
+		ClientID: clientID, TenantID: tenantID, AuthorityHost: os.Getenv("AZURE_AUTHORITY_HOST"),
+		TokenFile: "TokenRequest of ServiceAccount " + key.String(),
+		Assertion: func(ctx context.Context) (string, error) {
+			token, _, err := requestToken(ctx, k.Client, key, []string{azureAudience})
+			return token, err
+		},
+	})
+	return name, w, err
+}
+
+func (o *objectIdentities) of(name string, cfg identity.Config) (*identity.Workload, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if w := o.known[name]; w != nil {
+		return w, nil
+	}
+	w, err := identity.New(cfg)
+	if err != nil {
+		return nil, err
+	}
+	if o.known == nil || len(o.known) >= maxIdentities {
+		o.known = map[string]*identity.Workload{}
+	}
+	o.known[name] = w
+	return w, nil
+}
+
+func accountFault(code string, key client.ObjectKey, seen, why, fix string) *fault.Fault {
+	return &fault.Fault{
+		Code: code, Hop: fault.HopIdentity, Object: "ServiceAccount/" + key.String(), Seen: seen, Why: why, Fix: fix,
+		Reason: meta.BuildFailedReason,
+	}
+}
