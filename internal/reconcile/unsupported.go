@@ -43,6 +43,7 @@ func unsupportedInKustomization(k *Kustomization) error {
 		set   bool
 	}{
 		{"spec.ignore", len(s.Ignore) > 0},
+		{"spec.sourceRef.kind " + s.SourceRef.Kind, s.SourceRef.Kind != sourcev1.GitRepositoryKind && newExternal(s.SourceRef.Kind) == nil},
 	} {
 		if f.set {
 			return unsupported("Kustomization/"+k.Namespace+"/"+k.Name, f.field)
