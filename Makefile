@@ -3,10 +3,11 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build up down test judges check generate golden fuzz clean
+.PHONY: help build up down test judges check generate golden fuzz bench clean
 
 VERSION ?= $(shell git describe --tags --match 'v*' --dirty 2>/dev/null)
 FUZZTIME ?= 10s
+BENCHFLAGS ?= -runs 3 -handover -laptop -growth 1000,5000
 
 # The control plane says which Kubernetes it is; without the link flags it would call itself v0.0.0-master.
 KUBERNETES := $(shell awk '$$1 == "k8s.io/kubernetes" {print $$2; exit}' cluster/go.mod)
@@ -61,5 +62,11 @@ fuzz: ## run every fuzz target for FUZZTIME (10s)
 	  go test -run '^$$' -fuzz "^$${func#func }$$" -fuzztime $(FUZZTIME) ./$$(dirname $$file) < /dev/null; \
 	done
 
+# Every figure of docs/benchmarks.md, in one run: BENCHFLAGS='-apps 20' is a quick look.
+bench: build ## measure Sluice beside Flux, for half an hour or more: docs/benchmarks.md
+	cd bench && go build -o bin/ github.com/fluxcd/kustomize-controller github.com/fluxcd/source-controller
+	cd bench && cp ../bin/sluice ../bin/sluice-cluster bin/ && go build -o bin/bench .
+	cd bench && bin/bench $(BENCHFLAGS)
+
 clean: ## remove what was built
-	rm -rf bin
+	rm -rf bin bench/bin
