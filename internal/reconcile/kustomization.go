@@ -123,7 +123,7 @@ func (k *Kustomizations) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.
 	if err := k.writeStatus(ctx, a); err != nil {
 		return ctrl.Result{}, err
 	}
-	return ctrl.Result{RequeueAfter: wait}, nil
+	return ctrl.Result{RequeueAfter: wait, Priority: &ordinary}, nil
 }
 
 // attempt decides what is to be done and does it. It returns when to look again.

@@ -2,6 +2,7 @@ package reconcile
 
 import (
 	"context"
+	"sync/atomic"
 	"time"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
@@ -21,7 +22,7 @@ type memory struct {
 	settled    bool              // the last attempt ended well
 	generation int64             // of the spec that it applied
 	revision   string            // that it applied
-	inputs     []render.Input    // what was read to render it
+	inputs     inputs            // what was read to render it
 	digest     string            // of what that render gave
 	digests    map[string]string // digest computed here → as the history has it
 	verifyAt   time.Time         // when the cluster is to be compared again even if nothing changed
@@ -62,7 +63,21 @@ func (m *memory) restore(obj *Kustomization) {
 
 // sameInputs says whether tree holds, under every path that the last render read, what it held then.
 func (m *memory) sameInputs(tree source.Tree) bool {
-	return m.inputs != nil && render.Unchanged(source.Artifact(tree), m.inputs)
+	return m.inputs.unchangedIn(tree)
+}
+
+// inputs is what the last render read; nothing while one is under way. The event handlers read it beside the worker.
+type inputs struct {
+	p atomic.Pointer[[]render.Input]
+}
+
+func (i *inputs) set(list []render.Input) { i.p.Store(&list) }
+
+func (i *inputs) clear() { i.p.Store(nil) }
+
+func (i *inputs) unchangedIn(tree source.Tree) bool {
+	list := i.p.Load()
+	return list != nil && render.Unchanged(source.Artifact(tree), *list)
 }
 
 // writeStatus sends the difference to the status written last, if there is one.

@@ -22,7 +22,8 @@ import (
 //
 // Every stage is asked to stop by ctx; nothing is undone when one fails, because what was applied is what Git says.
 func (k *Kustomizations) pipeline(ctx context.Context, a *attempt) (summary string, err error) {
-	a.mem.settled, a.mem.inputs = false, nil
+	a.mem.settled = false
+	a.mem.inputs.clear()
 
 	who, err := k.decrypter(ctx, a.obj)
 	if err != nil {
@@ -80,7 +81,7 @@ func (k *Kustomizations) pipeline(ctx context.Context, a *attempt) (summary stri
 
 	// With variables from the cluster, the tree alone does not say whether a render would give the same again.
 	if a.obj.Spec.PostBuild == nil || len(a.obj.Spec.PostBuild.SubstituteFrom) == 0 {
-		a.mem.inputs = rendered.Inputs
+		a.mem.inputs.set(rendered.Inputs)
 	}
 	a.mem.revision, a.mem.verifyAt = a.rev.Name, a.started.Add(a.obj.Spec.Interval.Duration)
 	summary = summarize(result.Changed())

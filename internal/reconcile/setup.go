@@ -102,7 +102,7 @@ func (k *Kustomizations) setup(ctx context.Context, mgr ctrl.Manager, concurrent
 		Watches(&Kustomization{}, dependents, builder.WithPredicates(verdictChanged())).
 		Watches(&Kustomization{}, k.enqueueHeld(), builder.WithPredicates(held)).
 		Watches(&sourcev1.GitRepository{}, users, builder.WithPredicates(sourceFailed())).
-		WatchesRawSource(ctrlsource.Channel(k.Revisions.Moved(), users)).
+		WatchesRawSource(ctrlsource.Channel(k.Revisions.Moved(), k.changedFirst())).
 		WithOptions(controllerOptions(concurrent)).
 		Complete(k)
 }
