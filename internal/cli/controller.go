@@ -27,6 +27,7 @@ func newController(s Streams) *cobra.Command {
 	f.StringVar(&eventsAddr, "events-addr", "", "address of a notification-controller (not served yet)")
 	f.BoolVar(&o.WatchAllNamespaces, "watch-all-namespaces", true, "reconcile objects of every namespace, not only of RUNTIME_NAMESPACE")
 	f.StringVar(&o.WatchLabelSelector, "watch-label-selector", "", "reconcile only objects with these labels")
+	f.StringVar(&o.WatchConfigsLabelSelector, "watch-configs-label-selector", "reconcile.fluxcd.io/watch=Enabled", "follow changes of ConfigMaps and Secrets with these labels")
 	f.StringVar(&level, "log-level", "info", "trace, debug, info or error")
 	f.StringVar(&enc, "log-encoding", "json", "json or console")
 	f.StringVar(&o.StoragePath, "storage-path", orElse(s.Env("STORAGE_PATH"), filepath.Join(os.TempDir(), "sluice")), "folder of mirrors and artifacts")

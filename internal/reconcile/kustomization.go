@@ -48,6 +48,8 @@ type Kustomizations struct {
 
 	blocked sync.Map // name of each that a readyExpr holds back → its dependencies, any change of which may free it
 
+	reconfigured sync.Map // names of those whose ConfigMaps or Secrets have changed
+
 	mu       sync.Mutex
 	memories map[types.NamespacedName]*memory
 }
@@ -139,6 +141,9 @@ func (k *Kustomizations) attempt(ctx context.Context, a *attempt) (wait time.Dur
 	}
 	if a.rev = k.Revisions.Get(sourceOf(a.obj)); a.rev == nil {
 		return k.withoutRevision(ctx, a)
+	}
+	if _, yes := k.reconfigured.LoadAndDelete(a.name); yes {
+		a.mem.waiting, a.mem.settled = nil, false
 	}
 	if a.mem.waiting.stillFor(a) {
 		return k.checkHealth(ctx, a)

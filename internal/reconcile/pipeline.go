@@ -43,6 +43,7 @@ func (k *Kustomizations) pipeline(ctx context.Context, a *attempt) (summary stri
 	rendered, err := render.Render(ctx, render.Request{
 		Tree: source.Artifact(a.rev.Tree), Path: a.flux.Spec.Path, Kustomization: a.flux,
 		Open: who.opener(), Encrypted: sops.IsEncrypted, Vars: vars,
+		LooseVars: !k.Options.Features.On(StrictPostBuildSubstitutions),
 	})
 	if err != nil {
 		if who != nil && refused(err) {

@@ -53,6 +53,8 @@ type Options struct {
 	MACPolicy             sops.MACPolicy
 	Features              Features
 
+	WatchConfigsLabelSelector string // ConfigMaps and Secrets whose changes are followed; Flux's label if empty
+
 	InsecureKubeConfigExec          bool   // spec.kubeConfig may start programs
 	InsecureKubeConfigTLS           bool   // spec.kubeConfig may skip the check of the server's certificate
 	DefaultDecryptionServiceAccount string // for spec.decryption
@@ -135,6 +137,9 @@ func newManager(o Options) (ctrl.Manager, error) {
 		}},
 		// Credentials and substitution variables are read when they are needed and kept nowhere.
 		Client: client.Options{Cache: &client.CacheOptions{DisableFor: []client.Object{&corev1.Secret{}, &corev1.ConfigMap{}}}},
+	}
+	if err := configCache(o, opts.Cache.ByObject); err != nil {
+		return nil, err
 	}
 	if !o.WatchAllNamespaces {
 		opts.Cache.DefaultNamespaces = map[string]cache.Config{o.Namespace: {}}

@@ -97,14 +97,17 @@ func (k *Kustomizations) setup(ctx context.Context, mgr ctrl.Manager, concurrent
 		DeleteFunc: func(event.DeleteEvent) bool { return false },
 	}
 	users, dependents := k.enqueueBy(indexSource), k.enqueueBy(indexDependsOn)
-	return ctrl.NewControllerManagedBy(mgr).Named("kustomization").
+	b := ctrl.NewControllerManagedBy(mgr).Named("kustomization").
 		For(&Kustomization{}, builder.WithPredicates(asked())).
 		Watches(&Kustomization{}, dependents, builder.WithPredicates(verdictChanged())).
 		Watches(&Kustomization{}, k.enqueueHeld(), builder.WithPredicates(held)).
 		Watches(&sourcev1.GitRepository{}, users, builder.WithPredicates(sourceFailed())).
 		WatchesRawSource(ctrlsource.Channel(k.Revisions.Moved(), k.changedFirst())).
-		WithOptions(controllerOptions(concurrent)).
-		Complete(k)
+		WithOptions(controllerOptions(concurrent))
+	if err := k.watchConfigs(ctx, mgr, b); err != nil {
+		return err
+	}
+	return b.Complete(k)
 }
 
 // enqueueBy maps an object to the Kustomizations that name it under an index.
