@@ -124,6 +124,9 @@ func (g *GitRepositories) attempt(ctx context.Context, obj *sourcev1.GitReposito
 	}
 	state.fetched = fetched
 	cond.drop(fetchFailed)
+	if err := g.verify(ctx, obj, cond, fetched); err != nil {
+		return nil, nil, err
+	}
 	tree := fetched.Tree
 	if len(obj.Spec.SparseCheckout) > 0 {
 		if tree, err = source.Sparse(tree, obj.Spec.SparseCheckout); err != nil {

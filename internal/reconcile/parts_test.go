@@ -85,9 +85,9 @@ func TestFieldsThatAreNotImplementedAreRefusedNotIgnored(t *testing.T) {
 	if err := unsupportedInKustomization(k); !terminal(err) || !strings.Contains(err.Error(), "spec.ignore") {
 		t.Errorf("spec.ignore: %v", err)
 	}
-	r := &sourcev1.GitRepository{Spec: sourcev1.GitRepositorySpec{Verification: &sourcev1.GitRepositoryVerification{}}}
-	if err := unsupportedInGitRepository(r); !terminal(err) || !strings.Contains(err.Error(), "spec.verify") {
-		t.Errorf("spec.verify: %v", err)
+	r := &sourcev1.GitRepository{Spec: sourcev1.GitRepositorySpec{Provider: sourcev1.GitProviderAWS}}
+	if err := unsupportedInGitRepository(r); !terminal(err) || !strings.Contains(err.Error(), "spec.provider") {
+		t.Errorf("spec.provider: %v", err)
 	}
 }
 

@@ -25,7 +25,6 @@ func unsupportedInGitRepository(r *sourcev1.GitRepository) error {
 	}{
 		{"spec.provider", s.Provider != "" && s.Provider != sourcev1.GitProviderGeneric},
 		{"spec.serviceAccountName", s.ServiceAccountName != ""},
-		{"spec.verify", s.Verification != nil},
 		{"spec.proxySecretRef", s.ProxySecretRef != nil},
 		{"spec.recurseSubmodules", s.RecurseSubmodules},
 	} {

@@ -82,7 +82,7 @@ func (m *Mirror) Fetch(ctx context.Context, spec Spec, last *Revision) (*Revisio
 	if m.shows(last, t) {
 		return last, nil
 	}
-	if m.holds(t.commit) {
+	if m.holds(t.commit) && m.holds(t.want) {
 		return m.revision(t, true)
 	}
 	if err := m.fetch(ctx, r, s, refs, request{want: t.want, commit: t.commit}); err != nil {
@@ -93,7 +93,7 @@ func (m *Mirror) Fetch(ctx context.Context, spec Spec, last *Revision) (*Revisio
 
 // shows reports whether rev is t and can still be read.
 func (m *Mirror) shows(rev *Revision, t target) bool {
-	if rev == nil || rev.Name != t.name() {
+	if rev == nil || rev.Name != t.name() || rev.tag != t.tagObject() {
 		return false
 	}
 	tree, ok := rev.Tree.(*gitTree)
@@ -221,6 +221,9 @@ func (m *Mirror) revision(t target, keep bool) (*Revision, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := soundCommit(o); err != nil {
+		return nil, gitFault("SLU-GIT-015", "the commit is malformed", err.Error(), "run `git fsck` on the repository", nil)
+	}
 	commit, root, err := newCommit(o)
 	if err != nil {
 		return nil, gitFault("SLU-GIT-015", "the commit is malformed", "", "run `git fsck` on the repository", nil)
@@ -233,7 +236,7 @@ func (m *Mirror) revision(t target, keep bool) (*Revision, error) {
 			return nil, err
 		}
 	}
-	return &Revision{Name: t.name(), Commit: commit, Tree: &gitTree{store: s, root: root}}, nil
+	return &Revision{Name: t.name(), Commit: commit, Tree: &gitTree{store: s, root: root}, tagName: t.tag, tag: t.tagObject()}, nil
 }
 
 // fetchCommit brings a pinned commit. A remote that serves single commits is asked for it alone; otherwise the branch,

@@ -17,6 +17,15 @@ type target struct {
 	label  string        // what stands before @ in the revision's name; empty for a bare commit
 	want   plumbing.Hash // what the remote will serve: a tag object, if the reference is an annotated tag
 	commit plumbing.Hash // what it comes down to
+	tag    string        // its short name, if it is a tag
+}
+
+// tagObject is the annotated tag's own object, if it is one.
+func (t target) tagObject() plumbing.Hash {
+	if t.tag == "" || t.want == t.commit {
+		return plumbing.ZeroHash
+	}
+	return t.want
 }
 
 func (t target) name() string {
@@ -54,6 +63,10 @@ func lookup(refs *packp.AdvRefs, full, label string) (target, error) {
 		return target{}, unknownRef(refs, full)
 	}
 	t := target{label: label, want: want, commit: want}
+	t.tag, _ = strings.CutPrefix(full, "refs/tags/")
+	if t.tag == full {
+		t.tag = ""
+	}
 	if peeled, ok := refs.Peeled[full]; ok {
 		t.commit = peeled
 	}

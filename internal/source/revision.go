@@ -50,6 +50,9 @@ type Revision struct {
 	Commit Commit // zero for a revision that is no commit
 	Origin string // what an artifact of another source was made from, where its maker says so
 	Tree   Tree
+
+	tagName string        // the tag that was asked for
+	tag     plumbing.Hash // its object, if it is an annotated one
 }
 
 // Commit describes the commit that a Revision shows.
