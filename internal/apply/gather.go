@@ -2,6 +2,7 @@ package apply
 
 import (
 	"context"
+	"reflect"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -27,6 +28,7 @@ type item struct {
 
 	settled bool      // nobody was asked
 	uid     types.UID // of a settled object
+	unowned bool      // unchanged, though an apply would make more fields ours
 	told    bool      // the Known was told how the object was left
 }
 
@@ -141,6 +143,7 @@ func (a *Applier) try(ctx context.Context, p *plan.Plan, it *item, fresh bool) *
 	if it.change.Live = live.DryRun; it.change.Live == nil || it.change.Action == plan.Unchanged && live.Object != nil {
 		it.change.Live = live.Object // it stays so: the dry-run may have gained ownership of fields, which is not stored
 	}
+	it.unowned = live.Object != nil && live.DryRun != nil && !reflect.DeepEqual(a.fields(live.Object), a.fields(live.DryRun))
 	if live.DryRun != nil {
 		it.lock = live.DryRun.GetResourceVersion()
 	}

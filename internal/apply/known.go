@@ -16,7 +16,9 @@ type Known interface {
 	Settled(desired *unstructured.Unstructured) (types.UID, bool)
 
 	// Left tells how the object was left, whole, as the API server returned it; nil: not as desired. It is not kept.
-	Left(owner plan.Owner, desired, left *unstructured.Unstructured)
+	// owned says that managedFields give us every field that is desired, which takes no write if another manager has
+	// the field at our value.
+	Left(owner plan.Owner, desired, left *unstructured.Unstructured, owned bool)
 
 	// Released tells that the object isn't owner's from here on; before a deletion, because that will be seen.
 	Released(owner plan.Owner, id inventory.ID)
@@ -33,9 +35,9 @@ func (a *Applier) Knowing(k Known) *Applier {
 // ignorance knows of nothing.
 type ignorance struct{}
 
-func (ignorance) Settled(*unstructured.Unstructured) (types.UID, bool)                    { return "", false }
-func (ignorance) Left(plan.Owner, *unstructured.Unstructured, *unstructured.Unstructured) {}
-func (ignorance) Released(plan.Owner, inventory.ID)                                       {}
+func (ignorance) Settled(*unstructured.Unstructured) (types.UID, bool)                          { return "", false }
+func (ignorance) Left(plan.Owner, *unstructured.Unstructured, *unstructured.Unstructured, bool) {}
+func (ignorance) Released(plan.Owner, inventory.ID)                                             {}
 
 // recall makes the item of an object that needs no request, because it is settled; nil if it needs one.
 func (a *Applier) recall(desired *unstructured.Unstructured) *item {
@@ -78,5 +80,5 @@ func (a *Applier) left(owner plan.Owner, it *item) {
 	if it.fault == nil && (it.written || it.change.Action == plan.Unchanged) {
 		left = it.change.Live
 	}
-	a.known.Left(owner, it.change.Desired, left)
+	a.known.Left(owner, it.change.Desired, left, it.written || !it.unowned)
 }

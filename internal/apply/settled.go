@@ -35,3 +35,13 @@ func settled(merged *unstructured.Unstructured, manager string, r *reply) bool {
 	}
 	return false
 }
+
+// fields returns what the applying manager owns of the object.
+func (a *Applier) fields(u *unstructured.Unstructured) *metav1.FieldsV1 {
+	for _, e := range u.GetManagedFields() {
+		if e.Manager == a.FieldManager && e.Operation == metav1.ManagedFieldsOperationApply && e.Subresource == "" {
+			return e.FieldsV1
+		}
+	}
+	return nil
+}

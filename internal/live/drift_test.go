@@ -145,3 +145,22 @@ func TestAnObjectMarkedOnTheClusterIsWatchedButNeverSettled(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+// TestAFieldThatSomeoneChangedAndChangedBackIsStillGuarded is about a field that stands as desired and is owned by someone
+// else alone: an apply has nothing to write, so it never becomes ours again.
+func TestAFieldThatSomeoneChangedAndChangedBackIsStillGuarded(t *testing.T) {
+	w := begin(t, Options{}, configMaps)
+	w.apply(w.applier, owner, configMap("a", "1"))
+	w.patch("ConfigMap", "a", "someone", `{"data":{"k":"2"}}`)
+	w.patch("ConfigMap", "a", "someone", `{"data":{"k":"1"}}`)
+	w.drift()
+	w.apply(w.applier, owner, configMap("a", "1"))
+	if got, n := w.apply(w.applier, owner, configMap("a", "1")); got != "a unchanged" || n != 0 {
+		t.Errorf("%s by %d requests", got, n)
+	}
+	w.patch("ConfigMap", "a", "someone", `{"data":{"k":"2"}}`)
+	w.quick("edit", w.drift, "a by someone")
+	if got, _ := w.apply(w.applier, owner, configMap("a", "1")); got != "a configured" {
+		t.Error(got)
+	}
+}

@@ -129,6 +129,22 @@ func (p printer) live(u *unstructured.Unstructured) digest {
 	return s.digest()
 }
 
+// whole digests all of a live object that a manifest can mean, whoever owns it.
+func (p printer) whole(u *unstructured.Unstructured) digest {
+	s := p.sum()
+	for _, key := range slices.Sorted(maps.Keys(u.Object)) {
+		if key != "metadata" && key != "status" {
+			s.text('k', key)
+			s.value(u.Object[key])
+		}
+	}
+	metadata, _ := u.Object["metadata"].(map[string]any)
+	for _, key := range []string{"labels", "annotations", "finalizers", "ownerReferences"} {
+		s.value(metadata[key])
+	}
+	return s.digest()
+}
+
 // entries returns the fields that our manager has applied, nil if it has none, and those of all others.
 func (p printer) entries(u *unstructured.Unstructured) (ours fields, others []fields) {
 	for e := range managers(u) {

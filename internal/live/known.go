@@ -38,7 +38,10 @@ func (c *Cache) Settled(desired *unstructured.Unstructured) (types.UID, bool) {
 // Left ends what a Settled that was false began. left is the object as the API server returned it: whole, with
 // managedFields and the data of Secrets, of which only keyed hashes are kept. nil means that it was not, or could not be,
 // brought to what is desired: it is not settled then, and a later change to it counts as drift from how it stands now.
-func (c *Cache) Left(owner plan.Owner, desired, left *unstructured.Unstructured) {
+// owned says that its managedFields give us all that is desired. They don't when another manager changed a field and
+// changed it back: an apply has nothing to write, but the field is not ours, and only the whole object's fingerprint
+// covers it.
+func (c *Cache) Left(owner plan.Owner, desired, left *unstructured.Unstructured, owned bool) {
 	var s *sighting
 	if left != nil {
 		if s = c.prints.see(left); s.owner == (plan.Owner{}) {
@@ -53,13 +56,13 @@ func (c *Cache) Left(owner plan.Owner, desired, left *unstructured.Unstructured)
 	}
 	c.drifts.drop(id) // told before this apply, if it was not read yet; judged anew below
 	k := c.kind(desired.GroupVersionKind())
-	k.left(owner, place{id.Namespace, id.Name}, c.prints.desired(desired), s)
+	k.left(owner, place{id.Namespace, id.Name}, c.prints.desired(desired), s, owned)
 	if s != nil {
 		c.start(k, true)
 	}
 }
 
-func (k *kind) left(owner plan.Owner, at place, desired digest, s *sighting) {
+func (k *kind) left(owner plan.Owner, at place, desired digest, s *sighting, owned bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	r := k.records[at]
@@ -72,6 +75,9 @@ func (k *kind) left(owner plan.Owner, at place, desired digest, s *sighting) {
 	case s != nil:
 		if r.left == nil || s.rv == 0 || s.rv >= r.left.rv { // else another apply has answered later, and told first
 			r.left = &legacy{owner: unique.Make(owner), desired: desired, print: s.print, uid: s.UID, rv: s.rv}
+			if !owned {
+				r.left.whole = s.whole
+			}
 		}
 		k.seen(s)
 		k.judge(at, r) // the watch may have shown something since

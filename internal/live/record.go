@@ -24,6 +24,7 @@ type record struct {
 	uid     types.UID
 	rv      uint64 // of what was seen last, the object's end included
 	print   digest
+	whole   digest
 	present bool
 	marked  bool // it says that it is not to be managed
 	state   health.State
@@ -40,13 +41,14 @@ type legacy struct {
 	owner   unique.Handle[plan.Owner]
 	desired digest // zero: it was not brought to what was desired
 	print   digest
+	whole   digest // zero: what we own is all that we desire, and says enough
 	uid     types.UID
 	rv      uint64
 }
 
 // drifted says whether the object is not as it was left.
 func (r *record) drifted() bool {
-	return r.left != nil && (!r.present || r.uid != r.left.uid || r.print != r.left.print)
+	return r.left != nil && (!r.present || r.uid != r.left.uid || r.print != r.left.print || r.left.whole != digest{} && r.left.whole != r.whole)
 }
 
 // number reads a resourceVersion; 0 if it is none that can be compared. Those of one resource are etcd's revisions, which
@@ -68,9 +70,9 @@ func (k *kind) seen(s *sighting) {
 	if s.rv != 0 && s.rv < r.rv {
 		return
 	}
-	news := !r.present || r.uid != s.UID || r.print != s.print
+	news := !r.present || r.uid != s.UID || r.print != s.print || r.left != nil && r.left.whole != digest{} && r.whole != s.whole
 	moved := r.present && r.state != s.verdict.State
-	r.uid, r.rv, r.print, r.present, r.marked = s.UID, s.rv, s.print, true, s.marked
+	r.uid, r.rv, r.print, r.whole, r.present, r.marked = s.UID, s.rv, s.print, s.whole, true, s.marked
 	r.state, r.message = s.verdict.State, s.verdict.Message
 	r.owner, r.manager = unique.Make(s.owner), unique.Make(s.manager)
 	if moved {

@@ -54,10 +54,10 @@ func TestWritesAndWatchEventsMayComeInAnyOrder(t *testing.T) {
 		}
 	}
 	left := func(v string, rv int, uid string) step {
-		return func(c *Cache, _ store) string { c.Left(owner, desired(v), object(rv, uid, v, false)); return "" }
+		return func(c *Cache, _ store) string { c.Left(owner, desired(v), object(rv, uid, v, false), true); return "" }
 	}
 	failed := func(v string) step {
-		return func(c *Cache, _ store) string { c.Left(owner, desired(v), nil); return "" }
+		return func(c *Cache, _ store) string { c.Left(owner, desired(v), nil, false); return "" }
 	}
 	shows := func(v string, rv int, uid string) step {
 		return func(c *Cache, s store) string { must(t, s.Update(c.prints.see(object(rv, uid, v, false)))); return "" }
@@ -144,7 +144,7 @@ func TestNothingIsSettledWithoutAHealthyWatch(t *testing.T) {
 	settled := func() bool {
 		_, ok := c.Settled(desired)
 		if !ok {
-			c.Left(owner, desired, answer)
+			c.Left(owner, desired, answer, true)
 		}
 		return ok
 	}

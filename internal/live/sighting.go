@@ -20,6 +20,7 @@ type sighting struct {
 	metav1.ObjectMeta // name, namespace, UID and resourceVersion
 
 	print   digest
+	whole   digest
 	rv      uint64 // resourceVersion; 0 if it is no number, and can't be compared
 	verdict health.Verdict
 	owner   plan.Owner // by its labels
@@ -45,7 +46,7 @@ const longest = 160
 
 // see takes from an object what is kept. Strings are copied, so that none holds the buffer that the object came in.
 func (p printer) see(u *unstructured.Unstructured) *sighting {
-	s := &sighting{print: p.live(u), manager: strings.Clone(p.culprit(u))}
+	s := &sighting{print: p.live(u), whole: p.whole(u), manager: strings.Clone(p.culprit(u))}
 	s.Name, s.Namespace = strings.Clone(u.GetName()), strings.Clone(u.GetNamespace())
 	s.UID, s.ResourceVersion = u.GetUID(), strings.Clone(u.GetResourceVersion())
 	s.rv, _ = strconv.ParseUint(s.ResourceVersion, 10, 64)

@@ -177,6 +177,14 @@ func (w *world) patch(kind, name, manager, body string, sub ...string) {
 	must(w, err)
 }
 
+// strategic changes a Deployment by a patch that knows its lists' keys.
+func (w *world) strategic(name, manager, body string) {
+	w.Helper()
+	_, err := w.objects.Resource(resources["Deployment"]).Namespace(w.ns).Patch(w.Context(), name, types.StrategicMergePatchType, []byte(body),
+		metav1.PatchOptions{FieldManager: manager})
+	must(w, err)
+}
+
 func (w *world) delete(kind, name string) {
 	w.Helper()
 	must(w, w.objects.Resource(resources[kind]).Namespace(w.ns).Delete(w.Context(), name, metav1.DeleteOptions{}))
