@@ -16,15 +16,14 @@ import (
 
 func newController(s Streams) *cobra.Command {
 	var (
-		kube                   kubeFlags
-		o                      reconcile.Options
-		eventsAddr, level, enc string
-		jitter                 int
+		kube       kubeFlags
+		o          reconcile.Options
+		level, enc string
 	)
 	cmd := &cobra.Command{Use: "controller", Short: "Run the controllers against a cluster, as the Deployment does", Args: none}
 	kube.add(cmd, s.Env)
 	f := cmd.Flags()
-	f.StringVar(&eventsAddr, "events-addr", "", "address of a notification-controller (not served yet)")
+	f.StringVar(&o.EventsAddr, "events-addr", "", "address of the notification-controller that events are posted to")
 	f.BoolVar(&o.WatchAllNamespaces, "watch-all-namespaces", true, "reconcile objects of every namespace, not only of RUNTIME_NAMESPACE")
 	f.StringVar(&o.WatchLabelSelector, "watch-label-selector", "", "reconcile only objects with these labels")
 	f.StringVar(&o.WatchConfigsLabelSelector, "watch-configs-label-selector", "reconcile.fluxcd.io/watch=Enabled", "follow changes of ConfigMaps and Secrets with these labels")
@@ -44,13 +43,16 @@ func newController(s Streams) *cobra.Command {
 	f.BoolVar(&o.InsecureKubeConfigExec, "insecure-kubeconfig-exec", false, "let spec.kubeConfig start programs")
 	f.BoolVar(&o.InsecureKubeConfigTLS, "insecure-kubeconfig-tls", false, "let spec.kubeConfig skip the check of the server's certificate")
 	f.BoolVar(&o.EnableLeaderElection, "enable-leader-election", false, "let one of several replicas work")
-	f.IntVar(&jitter, "interval-jitter-percentage", 5, "how far intervals are spread (accepted for compatibility)")
+	f.IntVar(&o.IntervalJitter, "interval-jitter-percentage", 5, "how far intervals are spread, in percent, less than 100")
 	var gates []string
 	f.StringSliceVar(&gates, "feature-gates", nil, "Flux's feature gates, NAME=true or NAME=false")
 	cmd.RunE = func(c *cobra.Command, _ []string) error {
 		log, err := newLogger(s, level, enc)
 		if err != nil {
 			return usage(c, err)
+		}
+		if o.IntervalJitter < 0 || o.IntervalJitter >= 100 {
+			return usage(c, errors.New("--interval-jitter-percentage: give 0 to 99"))
 		}
 		var warnings []string
 		if o.Features, warnings, err = reconcile.ParseFeatures(gates); err != nil {

@@ -1,42 +1,97 @@
 package reconcile
 
 import (
+	"maps"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes"
 	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/tools/record"
+	"k8s.io/client-go/tools/reference"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
 // maxEventNote is the API's limit on an event's message.
 const maxEventNote = 1024
 
-// recorder writes Kubernetes Events the way Flux's controllers do, with the revision as an annotation.
+// recorder writes Kubernetes Events and notifications the way Flux's controllers do, with the revision as metadata.
 type recorder struct {
 	record.EventRecorder
-	group string // annotation prefix: the API group of the objects
+	scheme    *runtime.Scheme
+	component string    // who reports
+	group     string    // metadata prefix: the API group of the objects
+	notify    *notifier // nil: nobody listens
 }
 
 // newRecorder returns a recorder that writes under the given component name; stop ends its goroutines.
 func newRecorder(c kubernetes.Interface, scheme *runtime.Scheme, component, group string) (r recorder, stop func()) {
 	b := record.NewBroadcaster()
 	b.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: c.CoreV1().Events("")})
-	return recorder{b.NewRecorder(scheme, corev1.EventSource{Component: component}), group}, b.Shutdown
+	events := b.NewRecorder(scheme, corev1.EventSource{Component: component})
+	return recorder{events, scheme, component, group, nil}, b.Shutdown
 }
 
-func (r recorder) write(obj runtime.Object, kind, revision, reason, message string) {
-	if len(message) > maxEventNote {
-		message = strings.ToValidUTF8(message[:maxEventNote-3], "") + "..."
+func (r recorder) write(obj client.Object, kind, revision, reason, message string) {
+	about := r.metadata(obj, revision)
+	note := message
+	if len(note) > maxEventNote {
+		note = strings.ToValidUTF8(note[:maxEventNote-3], "") + "..."
 	}
-	r.AnnotatedEventf(obj, map[string]string{r.group + "/revision": revision}, kind, reason, "%s", message)
+	r.AnnotatedEventf(obj, about, kind, reason, "%s", note)
+	severity := severityInfo
+	if kind == corev1.EventTypeWarning {
+		severity = severityError
+	}
+	r.post(obj, severity, reason, message, about)
 }
 
-func (r recorder) normal(obj runtime.Object, revision, reason, message string) {
+// metadata is what Flux says about an event: revisions under the prefix of the objects' group, and the annotations by
+// which a user adds to an object's events.
+func (r recorder) metadata(obj client.Object, revision string) map[string]string {
+	about := map[string]string{r.group + "/" + keyRevision: revision}
+	if revision == "" {
+		clear(about)
+	}
+	if k, ok := obj.(*Kustomization); ok && k.Status.LastAppliedOriginRevision != "" && k.Status.LastAppliedRevision == revision {
+		about[r.group+"/"+keyOrigin] = k.Status.LastAppliedOriginRevision
+	}
+	for name, value := range obj.GetAnnotations() {
+		if strings.HasPrefix(name, eventGroup+"/") {
+			about[name] = value
+		}
+	}
+	return about
+}
+
+func (r recorder) post(obj client.Object, severity, reason, message string, about map[string]string) {
+	if r.notify == nil {
+		return
+	}
+	ref, err := reference.GetReference(r.scheme, obj)
+	if err != nil {
+		return // the scheme knows every kind that is recorded
+	}
+	r.notify.add(notification{
+		InvolvedObject: *ref, Severity: severity, Timestamp: metav1.Now(), Message: message, Reason: reason, Metadata: about,
+		ReportingController: r.component,
+	})
+}
+
+// finished tells the receiver, which may pass it on as a commit's status, that a revision was applied. It is no
+// Kubernetes Event: a commit that changes one of a thousand Kustomizations finishes them all.
+func (r recorder) finished(obj client.Object, revision, reason, message string) {
+	about := maps.Clone(r.metadata(obj, revision))
+	about[r.group+"/"+keyCommitStatus] = "update"
+	r.post(obj, severityInfo, reason, message, about)
+}
+
+func (r recorder) normal(obj client.Object, revision, reason, message string) {
 	r.write(obj, corev1.EventTypeNormal, revision, reason, message)
 }
 
-func (r recorder) warning(obj runtime.Object, revision, reason, message string) {
+func (r recorder) warning(obj client.Object, revision, reason, message string) {
 	r.write(obj, corev1.EventTypeWarning, revision, reason, message)
 }

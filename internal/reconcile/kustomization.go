@@ -109,6 +109,7 @@ func (k *Kustomizations) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.
 		cond:   conditions{&obj.Status.Conditions, obj.Generation},
 		redact: func(s string) string { return s },
 	}
+	defer measure(kustomizev1.KustomizationKind, req.NamespacedName, a.started)
 	at, asked := meta.ReconcileAnnotationValue(obj.Annotations)
 	a.demanded = asked && at != obj.Status.LastHandledReconcileAt
 
@@ -142,6 +143,7 @@ func (k *Kustomizations) attempt(ctx context.Context, a *attempt) (wait time.Dur
 	if a.rev = k.Revisions.Get(sourceOf(a.obj)); a.rev == nil {
 		return k.withoutRevision(ctx, a)
 	}
+	a.origin = a.rev.Origin
 	if _, yes := k.reconfigured.LoadAndDelete(a.name); yes {
 		a.mem.waiting, a.mem.settled = nil, false
 	}
@@ -202,7 +204,8 @@ func (k *Kustomizations) withoutRevision(ctx context.Context, a *attempt) (time.
 // tellApplied writes success into the status and returns the interval.
 func (k *Kustomizations) tellApplied(a *attempt, summary string) time.Duration {
 	k.retries.reset(a.name)
-	interval := a.obj.Spec.Interval.Duration
+	interval := jittered(a.obj.Spec.Interval.Duration, k.Options.IntervalJitter)
+	news := a.obj.Status.LastAppliedRevision != a.rev.Name || a.demanded
 	if !a.mem.settled || a.mem.generation != a.obj.Generation || summary != "" || a.demanded {
 		k.Log.Info("applied", "kustomization", a.name.String(), "revision", a.rev.Name,
 			"duration", time.Since(a.started).Round(time.Millisecond).String(), "changes", summary)
@@ -221,6 +224,10 @@ func (k *Kustomizations) tellApplied(a *attempt, summary string) time.Duration {
 	a.mem.digest = a.digest
 	a.record(meta.ReconciliationSucceededReason, summary)
 	a.cond.ready(meta.ReconciliationSucceededReason, "Applied revision: "+a.rev.Name)
+	if news {
+		k.Events.finished(a.obj, a.rev.Name, meta.ReconciliationSucceededReason, "Reconciliation finished in "+
+			time.Since(a.started).Round(time.Millisecond).String()+", next run in "+a.obj.Spec.Interval.Duration.String())
+	}
 	return interval
 }
 

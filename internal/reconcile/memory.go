@@ -50,6 +50,7 @@ func (k *Kustomizations) forget(name types.NamespacedName) {
 	k.mu.Unlock()
 	k.retries.reset(name)
 	k.blocked.Delete(name)
+	unmeasure(kustomizev1.KustomizationKind, name)
 }
 
 // restore puts the status that was written last in the place of the cache's. We are its only writer.

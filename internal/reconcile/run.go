@@ -53,6 +53,9 @@ type Options struct {
 	MACPolicy             sops.MACPolicy
 	Features              Features
 
+	EventsAddr     string // where notifications are posted; empty: nowhere
+	IntervalJitter int    // percent by which intervals are spread
+
 	WatchConfigsLabelSelector string // ConfigMaps and Secrets whose changes are followed; Flux's label if empty
 
 	InsecureKubeConfigExec          bool   // spec.kubeConfig may start programs
@@ -97,6 +100,12 @@ func Run(ctx context.Context, o Options) error {
 	applyEvents, stopApply := newRecorder(clientset, mgr.GetScheme(), "kustomize-controller", kustomizev1.GroupVersion.Group)
 	defer stopApply()
 
+	if n := newNotifier(o.EventsAddr, o.Log); n != nil {
+		sourceEvents.notify, applyEvents.notify = n, n
+		if err := mgr.Add(n); err != nil {
+			return err
+		}
+	}
 	revisions := NewRevisions()
 	artifacts := &Artifacts{Dir: filepath.Join(o.StoragePath, "artifacts"), Host: o.StorageAdvAddr}
 	repos := newGitRepositories(mgr.GetClient(), mgr.GetAPIReader(), revisions, artifacts, filepath.Join(o.StoragePath, "mirrors"))
