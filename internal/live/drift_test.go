@@ -1,13 +1,16 @@
 package live
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/sluice-gitops/sluice/internal/plan"
+	"github.com/sluice-gitops/sluice/internal/testkit"
 )
 
 const web = `
@@ -163,4 +166,39 @@ func TestAFieldThatSomeoneChangedAndChangedBackIsStillGuarded(t *testing.T) {
 	if got, _ := w.apply(w.applier, owner, configMap("a", "1")); got != "a configured" {
 		t.Error(got)
 	}
+}
+
+func TestDefinitionsNamespacesAndWhatLivesInThemSettle(t *testing.T) {
+	w := begin(t, Options{}, configMaps)
+	kind := "D" + strings.ReplaceAll(w.ns, "-", "")
+	plural := strings.ToLower(kind) + "s"
+	all := docs(`{apiVersion: v1, kind: Namespace, metadata: {name: NS-new}}`, `
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: `+plural+`.example.com}
+spec:
+  group: example.com
+  scope: Cluster
+  names: {kind: `+kind+`, plural: `+plural+`}
+  versions: [{name: v1, served: true, storage: true, schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}}]`,
+		`{apiVersion: example.com/v1, kind: `+kind+`, metadata: {name: one}, spec: {size: 1}}`,
+		`{apiVersion: v1, kind: ConfigMap, metadata: {name: a, namespace: NS-new}, data: {k: "1"}}`)
+	w.apply(w.applier, owner, all)
+	for _, u := range w.parse(all) {
+		w.synced(u.GroupVersionKind())
+	}
+	w.apply(w.applier, owner, all) // what was not watched when it was applied counts from here on
+	testkit.Eventually(t, patience, func() error {
+		if got, n := w.apply(w.applier, owner, all); n != 0 || strings.Count(got, "unchanged") != 4 {
+			return fmt.Errorf("%s by %d requests", got, n)
+		}
+		return nil
+	})
+	must(t, w.objects.Resource(schema.GroupVersionResource{Version: "v1", Resource: "namespaces"}).Delete(t.Context(), w.ns+"-new", metav1.DeleteOptions{}))
+	testkit.Eventually(t, patience, func() error {
+		if _, _, err := w.try(w.applier, owner, all); err == nil || !strings.Contains(err.Error(), "being deleted") {
+			return fmt.Errorf("a namespace that is being deleted counts as settled: %v", err)
+		}
+		return nil
+	})
 }

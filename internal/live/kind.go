@@ -13,8 +13,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/tools/cache"
-	"k8s.io/klog/v2"
-	"k8s.io/utils/clock"
 )
 
 // How long a kind that can't be watched is left alone before Ensure tries again.
@@ -95,8 +93,12 @@ func hopeless(err error) time.Duration {
 
 // run lists and watches until ctx ends or the kind can't be watched.
 func (k *kind) run(ctx context.Context) {
-	delay := backoff().DelayWithReset(clock.RealClock{}, 2*time.Minute)
+	delay, start := backoff().DelayFunc(), time.Now()
 	for ctx.Err() == nil {
+		if time.Since(start) > 2*time.Minute { // it went well for a while
+			delay = backoff().DelayFunc()
+		}
+		start = time.Now()
 		k.relisting()
 		err := k.listAndWatch(ctx)
 		if k.lost(err) {
@@ -122,7 +124,7 @@ func (k *kind) listAndWatch(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancel(klog.NewContext(ctx, logr.Discard())) // what the reflector logs is told by lost
+	ctx, cancel := context.WithCancel(logr.NewContext(ctx, logr.Discard())) // what the reflector logs is told by lost
 	defer cancel()
 	source := &tap{kind: k, resource: k.cache.client.Resource(mapping.Resource)}
 	delays, logger := backoff(), logr.Discard()

@@ -71,7 +71,7 @@ func (k *kind) seen(s *sighting) {
 		return
 	}
 	news := !r.present || r.uid != s.UID || r.print != s.print || r.left != nil && r.left.whole != digest{} && r.whole != s.whole
-	moved := r.present && r.state != s.verdict.State
+	moved := r.state != "" && r.state != s.verdict.State
 	r.uid, r.rv, r.print, r.whole, r.present, r.marked = s.UID, s.rv, s.print, s.whole, true, s.marked
 	r.state, r.message = s.verdict.State, s.verdict.Message
 	r.owner, r.manager = unique.Make(s.owner), unique.Make(s.manager)

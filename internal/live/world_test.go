@@ -215,7 +215,9 @@ func (w *world) quick(what string, f func() string, want string) {
 	if got := f(); got != want {
 		w.Errorf("%s: %q, want %q", what, got, want)
 	}
-	if took := time.Since(start); took > time.Second {
+	took := time.Since(start)
+	w.Logf("%s told after %s", what, took)
+	if took > time.Second {
 		w.Errorf("%s took %s", what, took)
 	}
 }
