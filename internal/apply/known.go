@@ -70,10 +70,8 @@ func (a *Applier) left(owner plan.Owner, it *item) {
 	}
 	it.told = true
 	switch plan.Ask(it.change.Desired) {
-	case plan.AskNothing:
-		a.known.Released(owner, it.change.ID) // the manifest says so
-		return
-	case plan.AskExistence:
+	case plan.AskNothing, plan.AskExistence: // whatever becomes of it, the manifest doesn't mind
+		a.known.Released(owner, it.change.ID)
 		return
 	}
 	var left *unstructured.Unstructured

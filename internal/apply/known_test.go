@@ -75,6 +75,7 @@ func TestTheKnownIsToldOnceWhatBecameOfEachObjectThatItDidNotSettle(t *testing.T
 	step("refused", cmA+"\n---\n"+strings.ReplaceAll(second, `"1"`, "[1]")+"\n---\n"+strings.ReplaceAll(cmA, "name: a", "name: c"),
 		"b left as it stood, c left as it stood", "DRYRUN DRYRUN")
 	step("pruned", cmA, "b released, s released", "GET DELETE GET DELETE")
+	step("if not present", `{apiVersion: v1, kind: ConfigMap, metadata: {name: a, namespace: NS, annotations: {kustomize.toolkit.fluxcd.io/ssa: IfNotPresent}}}`, "a released", "GET")
 	step("unmanaged", `{apiVersion: v1, kind: ConfigMap, metadata: {name: a, namespace: NS, annotations: {kustomize.toolkit.fluxcd.io/reconcile: disabled}}}`, "a released", "")
 }
 
