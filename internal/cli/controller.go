@@ -46,6 +46,7 @@ func newController(s Streams) *cobra.Command {
 	f.IntVar(&o.IntervalJitter, "interval-jitter-percentage", 5, "how far intervals are spread, in percent, less than 100")
 	var gates []string
 	f.StringSliceVar(&gates, "feature-gates", nil, "Flux's feature gates, NAME=true or NAME=false")
+	addIdle(cmd)
 	cmd.RunE = func(c *cobra.Command, _ []string) error {
 		log, err := newLogger(s, level, enc)
 		if err != nil {
@@ -75,6 +76,25 @@ func newController(s Streams) *cobra.Command {
 		return reconcile.Run(c.Context(), o)
 	}
 	return cmd
+}
+
+// addIdle takes flags of Flux's controllers that say nothing here, so that its Deployments start unchanged: remote bases
+// are always refused, requests are not throttled on this side, and artifacts are not fetched by the applier.
+func addIdle(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.Bool("no-remote-bases", true, "")
+	f.Int("concurrent-ssa", 4, "")
+	f.Int("http-retry", 9, "")
+	f.Float32("kube-api-qps", 50, "")
+	f.Int("kube-api-burst", 300, "")
+	f.Duration("min-retry-delay", 750*time.Millisecond, "")
+	f.Duration("max-retry-delay", 15*time.Minute, "")
+	f.Int("token-cache-max-size", 100, "")
+	f.Duration("token-cache-max-duration", time.Hour, "")
+	for _, name := range []string{"no-remote-bases", "concurrent-ssa", "http-retry", "kube-api-qps", "kube-api-burst",
+		"min-retry-delay", "max-retry-delay", "token-cache-max-size", "token-cache-max-duration"} {
+		_ = f.MarkHidden(name) // each was just added
+	}
 }
 
 // newLogger writes what Flux's controllers write: one line a record, JSON unless asked otherwise, on stderr.

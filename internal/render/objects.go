@@ -1,6 +1,7 @@
 package render
 
 import (
+	"context"
 	"fmt"
 	"strings"
 
@@ -15,7 +16,7 @@ import (
 
 // objects makes kustomize's result what is handed on: variables substituted, lists flattened, every object complete and
 // unique, common metadata set.
-func (r *renderer) objects(built resmap.ResMap) ([]*unstructured.Unstructured, error) {
+func (r *renderer) objects(ctx context.Context, built resmap.ResMap) ([]*unstructured.Unstructured, error) {
 	sub, err := r.substitution()
 	if err != nil {
 		return nil, err
@@ -43,6 +44,9 @@ func (r *renderer) objects(built resmap.ResMap) ([]*unstructured.Unstructured, e
 				return nil, r.duplicate(o.GetKind(), o.GetNamespace(), o.GetName())
 			}
 			ids[id] = true
+			if err := r.openValues(ctx, o); err != nil {
+				return nil, err
+			}
 			if err := r.secret(o); err != nil {
 				return nil, err
 			}
@@ -110,7 +114,7 @@ func (r *renderer) secret(o *unstructured.Unstructured) error {
 	if !isSecret(o) {
 		return nil
 	}
-	if mac, _, _ := unstructured.NestedString(o.Object, "sops", "mac"); mac != "" {
+	if mac, _, _ := unstructured.NestedString(o.Object, "sops", "mac"); mac != "" && !keepsSealed(o.GetAnnotations()) {
 		f := &fault.Fault{
 			Code: "SLU-SOPS-101", Hop: fault.HopSOPS, Reason: reasonBuild,
 			File: r.fileOf(o.GetKind(), o.GetName()), Object: "Secret/" + strings.Trim(o.GetNamespace()+"/"+o.GetName(), "/"),

@@ -101,7 +101,7 @@ func (r *renderer) sealed() ([]*sealed, error) {
 			d.name += ".env" // an env file is dotenv unless its extension says otherwise
 		}
 		// Every format names sops in its metadata. Looking for the word first spares most files a parse.
-		if bytes.Contains(data, []byte("sops")) && r.req.Encrypted(d.name, data) {
+		if bytes.Contains(data, []byte("sops")) && r.req.Encrypted(d.name, data) && !isKeptSealed(data) {
 			out = append(out, d)
 		}
 	}

@@ -119,7 +119,7 @@ func (r *renderer) render(ctx context.Context) (*Result, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	objects, err := r.objects(built)
+	objects, err := r.objects(ctx, built)
 	if err != nil {
 		return nil, err
 	}
