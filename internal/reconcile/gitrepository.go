@@ -43,6 +43,7 @@ type GitRepositories struct {
 	Events    recorder
 	Log       *slog.Logger
 
+	cloud   gitCloud
 	mu      sync.Mutex
 	states  map[types.NamespacedName]*gitState
 	retries *backoff
@@ -52,13 +53,15 @@ type GitRepositories struct {
 type gitState struct {
 	mirror  *source.Mirror
 	fetched *source.Revision // as the remote has it; what is handed on is a view of it
+	spec    source.Spec      // that it was fetched with
 	ignores source.Ignores
+	github  githubToken
 }
 
 func newGitRepositories(c client.Client, secrets client.Reader, r *Revisions, a *Artifacts, mirrorDir string) *GitRepositories {
 	return &GitRepositories{
 		Client: c, Secrets: secrets, Revisions: r, Artifacts: a, MirrorDir: mirrorDir,
-		states: map[types.NamespacedName]*gitState{}, retries: newBackoff(),
+		states: map[types.NamespacedName]*gitState{}, retries: newBackoff(), cloud: newGitCloud(),
 	}
 }
 
@@ -120,6 +123,7 @@ func (g *GitRepositories) attempt(ctx context.Context, obj *sourcev1.GitReposito
 	cond.drop(sourcev1.IncludeUnavailableCondition)
 	fetched, err := g.fetch(ctx, obj, state)
 	if err != nil {
+		state.github = githubToken{} // it may have been revoked
 		return nil, nil, err
 	}
 	state.fetched = fetched
@@ -128,6 +132,11 @@ func (g *GitRepositories) attempt(ctx context.Context, obj *sourcev1.GitReposito
 		return nil, nil, err
 	}
 	tree := fetched.Tree
+	if obj.Spec.RecurseSubmodules {
+		if tree, err = g.submodules(ctx, obj, state); err != nil {
+			return nil, nil, err
+		}
+	}
 	if len(obj.Spec.SparseCheckout) > 0 {
 		if tree, err = source.Sparse(tree, obj.Spec.SparseCheckout); err != nil {
 			return nil, nil, err
@@ -139,8 +148,23 @@ func (g *GitRepositories) attempt(ctx context.Context, obj *sourcev1.GitReposito
 	return &source.Revision{Name: fetched.Name, Commit: fetched.Commit, Tree: tree}, included, nil
 }
 
+func (g *GitRepositories) submodules(ctx context.Context, obj *sourcev1.GitRepository, state *gitState) (source.Tree, error) {
+	ctx, cancel := context.WithTimeout(ctx, gitTimeout(obj))
+	defer cancel()
+	return state.mirror.Submodules(ctx, state.spec, state.fetched)
+}
+
+func gitTimeout(obj *sourcev1.GitRepository) time.Duration {
+	if obj.Spec.Timeout != nil {
+		return obj.Spec.Timeout.Duration
+	}
+	return defaultGitWait
+}
+
 func (g *GitRepositories) fetch(ctx context.Context, obj *sourcev1.GitRepository, state *gitState) (*source.Revision, error) {
-	auth, err := gitAuth(ctx, g.Secrets, obj)
+	ctx, cancel := context.WithTimeout(ctx, gitTimeout(obj))
+	defer cancel()
+	auth, err := g.auth(ctx, obj, state)
 	if err != nil {
 		return nil, err
 	}
@@ -148,12 +172,7 @@ func (g *GitRepositories) fetch(ctx context.Context, obj *sourcev1.GitRepository
 	if r := obj.Spec.Reference; r != nil {
 		spec.Branch, spec.Tag, spec.SemVer, spec.Name, spec.Commit = r.Branch, r.Tag, r.SemVer, r.Name, r.Commit
 	}
-	timeout := defaultGitWait
-	if obj.Spec.Timeout != nil {
-		timeout = obj.Spec.Timeout.Duration
-	}
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
+	state.spec = spec
 	return state.mirror.Fetch(ctx, spec, state.fetched)
 }
 

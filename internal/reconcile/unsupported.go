@@ -23,10 +23,8 @@ func unsupportedInGitRepository(r *sourcev1.GitRepository) error {
 		field string
 		set   bool
 	}{
-		{"spec.provider", s.Provider != "" && s.Provider != sourcev1.GitProviderGeneric},
+		{"spec.provider " + s.Provider, s.Provider == sourcev1.GitProviderAWS},
 		{"spec.serviceAccountName", s.ServiceAccountName != ""},
-		{"spec.proxySecretRef", s.ProxySecretRef != nil},
-		{"spec.recurseSubmodules", s.RecurseSubmodules},
 	} {
 		if f.set {
 			return unsupported("GitRepository/"+r.Namespace+"/"+r.Name, f.field)

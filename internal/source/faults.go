@@ -94,11 +94,19 @@ func (r *remote) explainStatus(code int, err error) error {
 		return gitFault("SLU-GIT-003", fmt.Sprintf("HTTP %d from %s: repository not found", code, at), "the path is wrong, or the account may not see the repository",
 			"check with `git ls-remote "+at+"`, then correct spec.url or the Secret that spec.secretRef names", sealed{err})
 	case code == 407:
-		return gitFault("SLU-GIT-007", "HTTP 407 on the way to "+at, "the proxy wants credentials", "set HTTPS_PROXY with the proxy's user and password", sealed{err})
+		return gitFault("SLU-GIT-007", "HTTP 407 on the way to "+at, "the proxy wants credentials", r.proxyFix("set HTTPS_PROXY with the proxy's user and password"), sealed{err})
 	case code == 429 || code >= 500:
 		return gitFault("SLU-GIT-011", fmt.Sprintf("HTTP %d from %s", code, at), "the remote is overloaded or broken", "none here: it is tried again", sealed{err})
 	}
 	return gitFault("SLU-GIT-011", fmt.Sprintf("HTTP %d from %s", code, at), "", "check with `git ls-remote "+at+"`", sealed{err})
+}
+
+// proxyFix is the fix for a proxy that stands in the way: of the object's own, or of the environment's.
+func (r *remote) proxyFix(environment string) string {
+	if r.auth.Proxy != nil {
+		return "correct address, username and password in the Secret that spec.proxySecretRef names"
+	}
+	return environment
 }
 
 func explainTLS(r *remote, err error) error {
@@ -147,7 +155,7 @@ func explainNet(r *remote, err error) error {
 	var timeout net.Error
 	switch {
 	case errors.As(err, &op) && op.Op == "proxyconnect":
-		return gitFault("SLU-GIT-007", "the proxy on the way to "+r.ep.String()+" does not answer", "", "correct HTTPS_PROXY, or add the host to NO_PROXY", sealed{err})
+		return gitFault("SLU-GIT-007", "the proxy on the way to "+r.ep.String()+" does not answer", "", r.proxyFix("correct HTTPS_PROXY, or add the host to NO_PROXY"), sealed{err})
 	case errors.As(err, &dns) && dns.IsNotFound:
 		return gitFault("SLU-GIT-007", "no such host: "+r.ep.host, "the name server does not know it", "correct the host in spec.url", sealed{err})
 	case errors.As(err, &dns):

@@ -22,6 +22,7 @@ type gitTree struct {
 type directory struct {
 	entries []Entry
 	hashes  []plumbing.Hash
+	modules map[string]plumbing.Hash // submodules: the commit by name
 }
 
 func (d *directory) find(name string) int {
@@ -155,6 +156,11 @@ func parseDirectory(o plumbing.EncodedObject) (*directory, error) {
 		case filemode.Regular, filemode.Executable, filemode.Deprecated, filemode.Dir:
 			d.entries = append(d.entries, Entry{Name: e.Name, Dir: e.Mode == filemode.Dir, Hash: e.Hash.String()})
 			d.hashes = append(d.hashes, e.Hash)
+		case filemode.Submodule:
+			if d.modules == nil {
+				d.modules = map[string]plumbing.Hash{}
+			}
+			d.modules[e.Name] = e.Hash
 		}
 	}
 	return d, nil

@@ -72,7 +72,7 @@ func newHTTPSession(ep *endpoint, auth Auth) (*httpSession, error) {
 	stranger := config.Clone()
 	stranger.Certificates = nil
 	s.client = &http.Client{
-		Transport:     &originTransport{origin: s.origin, own: transport(config), other: transport(stranger)},
+		Transport:     &originTransport{origin: s.origin, own: transport(config, auth.Proxy), other: transport(stranger, auth.Proxy)},
 		CheckRedirect: s.checkRedirect,
 	}
 	return s, nil
@@ -102,9 +102,13 @@ func tlsConfig(auth Auth) (*tls.Config, error) {
 }
 
 // transport is built from nothing: http.DefaultTransport is a refuser in this process.
-func transport(config *tls.Config) *http.Transport {
+func transport(config *tls.Config, proxy *url.URL) *http.Transport {
+	through := http.ProxyFromEnvironment
+	if proxy != nil {
+		through = http.ProxyURL(proxy)
+	}
 	return &http.Transport{
-		Proxy:                 http.ProxyFromEnvironment,
+		Proxy:                 through,
 		DialContext:           (&net.Dialer{Timeout: 30 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
 		TLSClientConfig:       config,
 		TLSHandshakeTimeout:   15 * time.Second,

@@ -31,6 +31,7 @@ type Mirror struct {
 	loaded  bool
 	fetched map[*store][32]byte // the identity that a store's last fetch succeeded with
 	limit   func(io.Writer) io.Writer
+	modules map[string]*module // mirrors of submodules, by their address
 }
 
 // OpenMirror opens the mirror in dir, creating it if needed; what it holds is verified at the first Fetch. One process

@@ -68,7 +68,12 @@ func (r *remote) hasCredentials() bool {
 // scrub gives an error's text without anything that is or looks like a credential: a remote may echo what it was sent.
 func (r *remote) scrub(err error) string {
 	text := quoted(err.Error())
-	for _, secret := range []string{r.auth.Password, r.auth.BearerToken, r.ep.pass, r.auth.Username, r.ep.user} {
+	secrets := []string{r.auth.Password, r.auth.BearerToken, r.ep.pass, r.auth.Username, r.ep.user}
+	if r.auth.Proxy != nil && r.auth.Proxy.User != nil {
+		pass, _ := r.auth.Proxy.User.Password()
+		secrets = append(secrets, pass)
+	}
+	for _, secret := range secrets {
 		if len(secret) > 3 {
 			text = strings.ReplaceAll(text, secret, "***")
 		}

@@ -10,6 +10,7 @@
 package source
 
 import (
+	"net/url"
 	"strings"
 	"time"
 	"unicode"
@@ -42,6 +43,8 @@ type Auth struct {
 	Identity           []byte // SSH private key, PEM
 	IdentityPassphrase []byte
 	KnownHosts         []byte // OpenSSH known_hosts; required for ssh
+
+	Proxy *url.URL // for http and https remotes, in place of the environment's: http, https or socks5
 }
 
 // Revision is one state of the repository. It stays readable while and after the Mirror moves on.

@@ -84,7 +84,7 @@ func download(ctx context.Context, address string, limit int64) ([]byte, error) 
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
 		return nil, archiveFault("SLU-GIT-032", "the source's artifact has no http address", "", "look at status.artifact.url of the source", nil)
 	}
-	t := transport(&tls.Config{MinVersion: tls.VersionTLS12})
+	t := transport(&tls.Config{MinVersion: tls.VersionTLS12}, nil)
 	defer t.CloseIdleConnections()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
