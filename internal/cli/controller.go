@@ -3,6 +3,7 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -12,13 +13,14 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sluice-gitops/sluice/internal/reconcile"
+	"github.com/sluice-gitops/sluice/internal/sops"
 )
 
 func newController(s Streams) *cobra.Command {
 	var (
-		kube       kubeFlags
-		o          reconcile.Options
-		level, enc string
+		kube            kubeFlags
+		o               reconcile.Options
+		level, enc, mac string
 	)
 	cmd := &cobra.Command{Use: "controller", Short: "Run the controllers against a cluster, as the Deployment does", Args: none}
 	kube.add(cmd, s.Env)
@@ -36,6 +38,9 @@ func newController(s Streams) *cobra.Command {
 	f.StringVar(&o.HealthAddr, "health-addr", ":9440", "listen address of the probes")
 	f.IntVar(&o.Concurrent, "concurrent", 4, "workers per kind")
 	f.DurationVar(&o.RequeueDependency, "requeue-dependency", 30*time.Second, "how often a missing dependency is looked for, besides watching it")
+	f.DurationVar(&o.VerifyInterval, "verify-interval", 24*time.Hour, "how often the API server is asked about every object, although no watch shows a change")
+	f.DurationVar(&o.DataKeyTTL, "data-key-ttl", time.Hour, "how long unwrapped data keys stay in memory; an identity that lost its access stops decrypting by then")
+	f.StringVar(&mac, "sops-mac", "enforce", "what a SOPS document whose MAC does not match is worth: enforce refuses it, warn tells of it, off is Flux's way")
 	f.BoolVar(&o.NoCrossNamespaceRefs, "no-cross-namespace-refs", false, "refuse references to other namespaces")
 	f.StringVar(&o.DefaultServiceAccount, "default-service-account", "", "ServiceAccount to impersonate where a Kustomization names none")
 	f.StringVar(&o.DefaultDecryptionServiceAccount, "default-decryption-service-account", "", "ServiceAccount that decrypts where a Kustomization names none")
@@ -51,6 +56,9 @@ func newController(s Streams) *cobra.Command {
 		log, err := newLogger(s, level, enc)
 		if err != nil {
 			return usage(c, err)
+		}
+		if o.MACPolicy, err = sops.ParseMACPolicy(mac); err != nil {
+			return usage(c, fmt.Errorf("--sops-mac: %w", err))
 		}
 		if o.IntervalJitter < 0 || o.IntervalJitter >= 100 {
 			return usage(c, errors.New("--interval-jitter-percentage: give 0 to 99"))

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"sync/atomic"
 
 	"github.com/sluice-gitops/sluice/internal/azure/identity"
 	"github.com/sluice-gitops/sluice/internal/fault"
@@ -36,6 +37,7 @@ type decrypter struct {
 	azure    *identity.Workload // nil: none, or the Secret's own credential
 	mac      sops.MACPolicy
 	warn     func(error)
+	cloud    atomic.Bool // a document named a cloud's key
 }
 
 // decrypter returns who decrypts for obj, nil when spec.decryption is not set.
@@ -93,7 +95,7 @@ func (k *Kustomizations) signIn(ctx context.Context, d *decrypter, obj *Kustomiz
 
 // open is a render.Opener.
 func (d *decrypter) open(ctx context.Context, path string, data []byte) ([]byte, error) {
-	plain, err := sops.Open(ctx, d.ring.For(d.identity), path, data, sops.FormatFor(path), d.mac)
+	plain, err := sops.Open(ctx, d, path, data, sops.FormatFor(path), d.mac)
 	var mismatch *sops.MACWarning
 	if errors.As(err, &mismatch) {
 		d.warn(mismatch)
@@ -101,6 +103,22 @@ func (d *decrypter) open(ctx context.Context, path string, data []byte) ([]byte,
 	}
 	return plain, err
 }
+
+// DataKey implements sops.Keyring with the identity's own keyring, and notes whether the document's key is a cloud's:
+// the kind that can be taken away from outside.
+func (d *decrypter) DataKey(ctx context.Context, doc *sops.Metadata) ([]byte, error) {
+	for _, group := range doc.KeyGroups {
+		for _, key := range group {
+			if kind := key.TypeToIdentifier(); kind != "age" && kind != "pgp" {
+				d.cloud.Store(true)
+			}
+		}
+	}
+	return d.ring.For(d.identity).DataKey(ctx, doc)
+}
+
+// askedCloud says whether any document so far named a cloud's key; not without decryption.
+func (d *decrypter) askedCloud() bool { return d != nil && d.cloud.Load() }
 
 // forget drops the cached tokens and data keys, so that the next document proves the whole chain.
 func (d *decrypter) forget() {

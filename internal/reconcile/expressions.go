@@ -80,6 +80,16 @@ func healthRuleOf(field string, c kustomize.HealthCheckExpressions, get func(str
 	return r
 }
 
+// about says whether the spec has an expression for objects of id's kind, which needs the whole object.
+func (r *rules) about(id inventory.ID) bool {
+	if r == nil {
+		return false
+	}
+	_, kind := r.health[id.GroupKind()]
+	_, group := r.health[schema.GroupKind{Group: id.Group}]
+	return kind || group
+}
+
 // judge is health.Of, with the user's own rules for the kinds that have some.
 func (r *rules) judge(ctx context.Context, id inventory.ID, live *unstructured.Unstructured) health.Verdict {
 	var rule healthRule

@@ -101,7 +101,11 @@ func (k *Kustomizations) pruneAll(ctx context.Context, obj *Kustomization, wait 
 	}
 	ctx, cancel := context.WithTimeout(ctx, finalTimeout)
 	defer cancel()
-	result, err := target.applier.Prune(ctx, all, plan.Owner{Name: obj.Name, Namespace: obj.Namespace}, apply.PruneOptions{Wait: wait}, nil)
+	applier := target.applier
+	if obj.Spec.KubeConfig == nil {
+		applier = applier.Knowing(k.live)
+	}
+	result, err := applier.Prune(ctx, all, plan.Owner{Name: obj.Name, Namespace: obj.Namespace}, apply.PruneOptions{Wait: wait}, nil)
 	if err == nil {
 		if summary := summarize(result.Changed()); summary != "" {
 			k.Log.Info("deleted", "kustomization", obj.Namespace+"/"+obj.Name, "changes", summary)

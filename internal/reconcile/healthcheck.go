@@ -3,11 +3,13 @@ package reconcile
 import (
 	"context"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	"github.com/fluxcd/pkg/apis/meta"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -20,8 +22,9 @@ import (
 )
 
 const (
-	healthPoll     = time.Second // between two looks at objects that are not healthy yet
-	healthParallel = 16          // reads at a time
+	healthPoll     = time.Second      // between two looks at objects that no watch shows
+	healthSafety   = 10 * time.Second // between two looks at objects whose changes a watch tells
+	healthParallel = 16               // reads at a time
 )
 
 // waiting is a Kustomization whose objects are applied and not all healthy yet. It holds no worker: each look is one
@@ -70,6 +73,7 @@ func (a *attempt) expect(applied []inventory.Entry, reader client.Reader, summar
 		return
 	}
 	at, _ := meta.ReconcileAnnotationValue(a.obj.Annotations)
+	a.mem.pending.Store(true)
 	a.mem.waiting = &waiting{
 		revision: a.rev.Name, generation: a.obj.Generation, demandedAt: at, objects: objects,
 		since: a.started, deadline: a.started.Add(a.flux.GetTimeout()), summary: summary, reader: reader, rules: a.rules,
@@ -86,7 +90,7 @@ func (a *attempt) isSelf(o inventory.Entry) bool {
 func (k *Kustomizations) checkHealth(ctx context.Context, a *attempt) (time.Duration, error) {
 	w := a.mem.waiting
 	a.digest = a.mem.digest
-	verdicts, err := look(ctx, w)
+	verdicts, told, err := k.look(ctx, w, a.obj.Spec.KubeConfig == nil)
 	if err != nil {
 		return 0, err
 	}
@@ -94,8 +98,11 @@ func (k *Kustomizations) checkHealth(ctx context.Context, a *attempt) (time.Dura
 	switch {
 	case sum.Healthy():
 		a.mem.waiting = nil
+		a.mem.pending.Store(false)
 		a.demanded = a.demanded || w.demandedAt != ""
-		a.cond.set(meta.HealthyCondition, "True", meta.SucceededReason, "Health check passed in "+time.Since(w.since).Round(time.Millisecond).String())
+		if c := apimeta.FindStatusCondition(*a.cond.list, meta.HealthyCondition); c == nil || c.Status != "True" || c.ObservedGeneration != a.obj.Generation {
+			a.cond.set(meta.HealthyCondition, "True", meta.SucceededReason, "Health check passed in "+time.Since(w.since).Round(time.Millisecond).String())
+		}
 		return k.tellApplied(a, w.summary), nil
 	case len(sum.Failed) > 0 || time.Now().After(w.deadline):
 		f := &fault.Fault{
@@ -110,16 +117,26 @@ func (k *Kustomizations) checkHealth(ctx context.Context, a *attempt) (time.Dura
 	}
 	a.cond.progressing("Running health checks for revision " + a.rev.Name + " with a timeout of " + a.flux.GetTimeout().String())
 	a.cond.set(meta.HealthyCondition, "Unknown", meta.ProgressingReason, "Running health checks for revision "+a.rev.Name)
+	if told {
+		return healthSafety, nil
+	}
 	return healthPoll, nil
 }
 
-// look reads every object that is waited for and judges it.
-func look(ctx context.Context, w *waiting) ([]health.Verdict, error) {
-	verdicts := make([]health.Verdict, len(w.objects))
+// look judges every object that is waited for: by what the watches show of it, else by reading it. told says that the
+// watches showed all of them, and so will tell when one changes. They are of our own cluster.
+func (k *Kustomizations) look(ctx context.Context, w *waiting, own bool) (verdicts []health.Verdict, told bool, err error) {
+	verdicts = make([]health.Verdict, len(w.objects))
+	var read atomic.Bool
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(healthParallel)
 	for i, o := range w.objects {
+		if v, known := k.live.Verdict(o.ID); own && known && !w.rules.about(o.ID) {
+			verdicts[i] = v
+			continue
+		}
 		g.Go(func() error {
+			read.Store(true)
 			u := &unstructured.Unstructured{}
 			u.SetGroupVersionKind(schema.GroupVersionKind{Group: o.Group, Version: o.Version, Kind: o.Kind})
 			err := w.reader.Get(ctx, client.ObjectKey{Namespace: o.Namespace, Name: o.Name}, u)
@@ -130,5 +147,6 @@ func look(ctx context.Context, w *waiting) ([]health.Verdict, error) {
 			return err
 		})
 	}
-	return verdicts, g.Wait()
+	err = g.Wait()
+	return verdicts, !read.Load(), err
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/sluice-gitops/sluice/internal/fault"
 	"github.com/sluice-gitops/sluice/internal/keyring"
+	"github.com/sluice-gitops/sluice/internal/live"
 	"github.com/sluice-gitops/sluice/internal/source"
 )
 
@@ -44,6 +45,8 @@ type Kustomizations struct {
 	workload   workload         // the controller's own Azure identity
 	identities objectIdentities // those of ServiceAccounts
 	appliers   *appliers
+	live       *live.Cache // of our own cluster
+	drifts     *drifts
 	retries    *backoff
 
 	blocked sync.Map // name of each that a readyExpr holds back → its dependencies, any change of which may free it
@@ -54,10 +57,10 @@ type Kustomizations struct {
 	memories map[types.NamespacedName]*memory
 }
 
-func newKustomizations(mgr ctrl.Manager, o Options, r *Revisions, ring *keyring.Ring) *Kustomizations {
+func newKustomizations(mgr ctrl.Manager, o Options, r *Revisions, ring *keyring.Ring, watches *live.Cache) *Kustomizations {
 	return &Kustomizations{
 		Client: mgr.GetClient(), Reader: mgr.GetAPIReader(), Options: o, Revisions: r, Ring: ring,
-		workload: ownWorkload(), appliers: newAppliers(o.Config, mgr.GetRESTMapper()),
+		workload: ownWorkload(), appliers: newAppliers(o.Config, mgr.GetRESTMapper()), live: watches, drifts: newDrifts(),
 		retries: newBackoff(), memories: map[types.NamespacedName]*memory{},
 	}
 }
@@ -156,12 +159,11 @@ func (k *Kustomizations) attempt(ctx context.Context, a *attempt) (wait time.Dur
 		return 0, err
 	}
 	a.mem.blockedSince = time.Time{}
-	if k.untouched(a) {
-		a.mem.revision = a.rev.Name
-		return k.tellApplied(a, ""), nil
-	}
 	ctx, cancel := context.WithTimeout(ctx, a.flux.GetTimeout())
 	defer cancel()
+	if k.untouched(a) {
+		return k.stillApplied(ctx, a)
+	}
 	summary, err := k.pipeline(ctx, a)
 	if err != nil {
 		return 0, err
@@ -172,12 +174,37 @@ func (k *Kustomizations) attempt(ctx context.Context, a *attempt) (wait time.Dur
 	return k.tellApplied(a, summary), nil
 }
 
-// untouched says that the new revision holds, for this Kustomization, what the last one held: nothing that was read to
-// render it has changed, and the last attempt ended well within the interval.
+// untouched says that an attempt would find everything as the last one left it: the spec, everything that was read to
+// render it, and the cluster.
+//
+// That the cluster stands as it was left, the watches say. Where none vouches for an object, it is taken on trust for one
+// interval, and only for a revision that merely has another name. Whoever asks for a reconcile also wants to know that
+// the way to the vault is still open, so then it is gone again.
 func (k *Kustomizations) untouched(a *attempt) bool {
 	m := a.mem
-	return !a.demanded && m.settled && m.generation == a.obj.Generation && m.revision != a.rev.Name &&
-		a.started.Before(m.verifyAt) && m.sameInputs(a.rev.Tree)
+	if !m.settled || m.drifted.Load() || m.generation != a.obj.Generation || !a.started.Before(m.verifyAt) || !m.sameInputs(a.rev.Tree) {
+		return false
+	}
+	if a.demanded && m.vault {
+		return false
+	}
+	if !a.demanded && m.revision != a.rev.Name && a.started.Before(m.checkAt) {
+		return true
+	}
+	return a.obj.Spec.KubeConfig == nil && k.live.Standing(ownerOf(a.obj), m.applied)
+}
+
+// stillApplied ends an attempt that found everything untouched. Health is no input of the last one, so it is looked at.
+func (k *Kustomizations) stillApplied(ctx context.Context, a *attempt) (time.Duration, error) {
+	a.mem.revision = a.rev.Name
+	target, err := k.target(ctx, a.obj)
+	if err != nil {
+		return 0, err
+	}
+	if a.expect(a.mem.applied, target.reader, ""); a.mem.waiting != nil {
+		return k.checkHealth(ctx, a)
+	}
+	return k.tellApplied(a, ""), nil
 }
 
 // withoutRevision ends an attempt for which the source has nothing. A Kustomization that was applied before keeps its

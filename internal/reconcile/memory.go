@@ -10,6 +10,8 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/sluice-gitops/sluice/internal/inventory"
+	"github.com/sluice-gitops/sluice/internal/plan"
 	"github.com/sluice-gitops/sluice/internal/render"
 	"github.com/sluice-gitops/sluice/internal/source"
 )
@@ -25,7 +27,13 @@ type memory struct {
 	inputs     inputs            // what was read to render it
 	digest     string            // of what that render gave
 	digests    map[string]string // digest computed here → as the history has it
-	verifyAt   time.Time         // when the cluster is to be compared again even if nothing changed
+	applied    []inventory.Entry // what that apply left in the cluster
+	vault      bool              // that render asked a cloud for a data key
+	checkAt    time.Time         // when what no watch vouches for is to be compared again
+	verifyAt   time.Time         // when everything is, as a safety net
+
+	drifted atomic.Bool // a watch has shown that the cluster is not as it was left
+	pending atomic.Bool // waiting for objects to become healthy
 
 	blockedSince time.Time // when a dependency was first found not ready; zero: none is
 	waiting      *waiting  // applied, not healthy yet
@@ -50,6 +58,8 @@ func (k *Kustomizations) forget(name types.NamespacedName) {
 	k.mu.Unlock()
 	k.retries.reset(name)
 	k.blocked.Delete(name)
+	k.drifts.forget(name)
+	k.live.Forget(plan.Owner{Name: name.Name, Namespace: name.Namespace})
 	unmeasure(kustomizev1.KustomizationKind, name)
 }
 
@@ -65,6 +75,11 @@ func (m *memory) restore(obj *Kustomization) {
 // sameInputs says whether tree holds, under every path that the last render read, what it held then.
 func (m *memory) sameInputs(tree source.Tree) bool {
 	return m.inputs.unchangedIn(tree)
+}
+
+// verifyDue says that it is time to ask the API server about every object, whatever the watches say: the safety net.
+func (m *memory) verifyDue(now time.Time) bool {
+	return !m.verifyAt.IsZero() && !now.Before(m.verifyAt)
 }
 
 // inputs is what the last render read; nothing while one is under way. The event handlers read it beside the worker.

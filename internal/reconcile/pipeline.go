@@ -3,6 +3,7 @@ package reconcile
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"strings"
 
 	"github.com/fluxcd/pkg/apis/meta"
@@ -24,6 +25,7 @@ import (
 func (k *Kustomizations) pipeline(ctx context.Context, a *attempt) (summary string, err error) {
 	a.mem.settled = false
 	a.mem.inputs.clear()
+	a.mem.drifted.Store(false)
 
 	who, err := k.decrypter(ctx, a.obj)
 	if err != nil {
@@ -74,7 +76,11 @@ func (k *Kustomizations) pipeline(ctx context.Context, a *attempt) (summary stri
 	if err != nil {
 		return "", err
 	}
-	result, err := target.applier.Redacting(hidden).Apply(ctx, work, k.saveInventory(a), nil)
+	applier := target.applier.Redacting(hidden)
+	if a.obj.Spec.KubeConfig == nil && !a.mem.verifyDue(a.started) { // the watches are of our own cluster
+		applier = applier.Knowing(k.live)
+	}
+	result, err := applier.Apply(ctx, work, k.saveInventory(a), nil)
 	a.obj.Status.Inventory = result.Inventory.Status()
 	if err != nil {
 		return "", err
@@ -84,7 +90,9 @@ func (k *Kustomizations) pipeline(ctx context.Context, a *attempt) (summary stri
 	if a.obj.Spec.PostBuild == nil || len(a.obj.Spec.PostBuild.SubstituteFrom) == 0 {
 		a.mem.inputs.set(rendered.Inputs)
 	}
-	a.mem.revision, a.mem.verifyAt = a.rev.Name, a.started.Add(a.obj.Spec.Interval.Duration)
+	a.mem.revision, a.mem.applied, a.mem.vault = a.rev.Name, result.Inventory.Entries(), who.askedCloud()
+	a.mem.checkAt = a.started.Add(a.obj.Spec.Interval.Duration)
+	a.mem.verifyAt = a.started.Add(k.Options.VerifyInterval - rand.N(k.Options.VerifyInterval/10+1)) // not all at once
 	summary = summarize(result.Changed())
 	a.expect(result.Applied(), target.reader, summary)
 	return summary, nil

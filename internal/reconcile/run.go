@@ -27,6 +27,7 @@ import (
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/sluice-gitops/sluice/internal/keyring"
+	"github.com/sluice-gitops/sluice/internal/live"
 	"github.com/sluice-gitops/sluice/internal/sops"
 )
 
@@ -50,6 +51,7 @@ type Options struct {
 	DefaultServiceAccount string
 	EnableLeaderElection  bool
 	DataKeyTTL            time.Duration // how long unwrapped data keys are kept; 1 h
+	VerifyInterval        time.Duration // how often everything is compared although no watch shows a change; 24 h
 	MACPolicy             sops.MACPolicy
 	Features              Features
 
@@ -81,6 +83,9 @@ func Run(ctx context.Context, o Options) error {
 	}
 	if o.RequeueDependency <= 0 {
 		o.RequeueDependency = 30 * time.Second
+	}
+	if o.VerifyInterval <= 0 {
+		o.VerifyInterval = 24 * time.Hour
 	}
 	// Flux's own controllers do not throttle themselves either: API Priority and Fairness does, on the server.
 	o.Config = rest.CopyConfig(o.Config)
@@ -114,7 +119,14 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	ring := keyring.New(keyring.Options{TTL: o.DataKeyTTL})
-	kustomizations := newKustomizations(mgr, o, revisions, ring)
+	watches, err := live.New(o.Config, mgr.GetRESTMapper(), live.Options{FieldManager: applyFieldManager, Log: o.Log})
+	if err != nil {
+		return err
+	}
+	if err := mgr.Add(watches); err != nil {
+		return err
+	}
+	kustomizations := newKustomizations(mgr, o, revisions, ring, watches)
 	kustomizations.Events, kustomizations.Log = applyEvents, o.Log
 	if err := kustomizations.setup(ctx, mgr, o.Concurrent); err != nil {
 		return err

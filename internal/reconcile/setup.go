@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	ctrlsource "sigs.k8s.io/controller-runtime/pkg/source"
 )
@@ -96,6 +97,10 @@ func (k *Kustomizations) setup(ctx context.Context, mgr ctrl.Manager, concurrent
 		CreateFunc: func(event.CreateEvent) bool { return false },
 		DeleteFunc: func(event.DeleteEvent) bool { return false },
 	}
+	seen := make(chan event.TypedGenericEvent[drifted], 64)
+	if err := mgr.Add(manager.RunnableFunc(func(ctx context.Context) error { k.followLive(ctx, seen); return nil })); err != nil {
+		return err
+	}
 	users, dependents := k.enqueueBy(indexSource), k.enqueueBy(indexDependsOn)
 	b := ctrl.NewControllerManagedBy(mgr).Named("kustomization").
 		For(&Kustomization{}, builder.WithPredicates(asked())).
@@ -103,6 +108,7 @@ func (k *Kustomizations) setup(ctx context.Context, mgr ctrl.Manager, concurrent
 		Watches(&Kustomization{}, k.enqueueHeld(), builder.WithPredicates(held)).
 		Watches(&sourcev1.GitRepository{}, users, builder.WithPredicates(sourceFailed())).
 		WatchesRawSource(ctrlsource.Channel(k.Revisions.Moved(), k.changedFirst())).
+		WatchesRawSource(ctrlsource.TypedChannel(seen, putRight())).
 		WithOptions(controllerOptions(concurrent))
 	if err := k.watchConfigs(ctx, mgr, b); err != nil {
 		return err
