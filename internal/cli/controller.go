@@ -3,7 +3,6 @@ package cli
 import (
 	"errors"
 	"fmt"
-	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
