@@ -72,11 +72,16 @@ func (o *options) handOvers(ctx context.Context, r *results) (err error) {
 		if err := s.install(to.crds...); err != nil {
 			return err
 		}
+		s.track.stop() // a CRD that changes ends the watches of its objects
+		if s.track, err = track(ctx, s.api.Resource(kustomizations).Namespace(home)); err != nil {
+			return err
+		}
 		if s.peer, err = startPeer(ctx, to.name, o.bin, filepath.Join(dir, "then-"+to.name), s.kubeconfig); err != nil {
 			return err
 		}
 		c, err := s.reconcileAll(ctx)
 		if err != nil {
+			progress("%s", s.track.summary())
 			return fmt.Errorf("%s: %w", to.work, err)
 		}
 		after, err := s.versions(ctx)

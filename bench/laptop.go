@@ -36,7 +36,7 @@ func (o *options) laptops(ctx context.Context, r *results) (err error) {
 	}
 	defer os.RemoveAll(dir)
 	state := filepath.Join(dir, "state")
-	sluice := func(args ...string) error {
+	sluice := func(ctx context.Context, args ...string) error {
 		cmd := exec.CommandContext(ctx, filepath.Join(o.bin, "sluice"), append(args, "--state-dir="+state)...)
 		if out, err := cmd.CombinedOutput(); err != nil {
 			return fmt.Errorf("sluice %s: %w\n%s", args[0], err, out)
@@ -44,18 +44,18 @@ func (o *options) laptops(ctx context.Context, r *results) (err error) {
 		return nil
 	}
 	defer func() {
-		if downErr := sluice("down", "--purge"); err == nil {
+		if downErr := sluice(context.WithoutCancel(ctx), "down", "--purge"); err == nil {
 			err = downErr
 		}
 	}()
 	for i, work := range []string{laptopFirst, laptopAgain} {
 		if i > 0 {
-			if err := sluice("down"); err != nil {
+			if err := sluice(ctx, "down"); err != nil {
 				return err
 			}
 		}
 		began := time.Now()
-		if err := sluice("up"); err != nil {
+		if err := sluice(ctx, "up"); err != nil {
 			return err
 		}
 		r.add("sluice", work, "wall", "s", time.Since(began).Seconds())

@@ -12,6 +12,9 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+
+	"github.com/go-logr/logr"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 )
 
 // options are what the command line says.
@@ -28,11 +31,13 @@ type options struct {
 	laptop   bool
 	results  string
 	page     string
+	note     string
 }
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
+	log.SetLogger(logr.Discard()) // or controller-runtime complains
 	if err := run(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
@@ -54,6 +59,7 @@ func parse() (*options, error) {
 	flag.BoolVar(&o.laptop, "laptop", false, "also measure sluice up")
 	flag.StringVar(&o.results, "results", "results.json", "where the figures go; those of works that are not measured now stay")
 	flag.StringVar(&o.page, "page", "../docs/benchmarks.md", "where the page goes, with its chart beside it")
+	flag.StringVar(&o.note, "note", "", "a paragraph for the page: what a reader must know of this run")
 	flag.Parse()
 	for _, p := range strings.Split(peers, ",") {
 		if p != "" && p != "none" {
@@ -102,9 +108,7 @@ func run(ctx context.Context) error {
 	if o.laptop {
 		try("laptop", o.laptops(ctx, r))
 	}
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
+	ctx = context.WithoutCancel(ctx) // what was measured before an interrupt is as true as ever
 	if err := errors.Join(r.write(o.results), writePage(ctx, o, r)); err != nil {
 		return err
 	}

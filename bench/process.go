@@ -42,7 +42,7 @@ func programs(name, bin, dir string) ([]program, error) {
 	addr := func(i int) string { return "127.0.0.1:" + strconv.Itoa(ports[i]) }
 	storage := []string{"--storage-path=" + filepath.Join(dir, "storage"), "--storage-addr=" + addr(0), "--storage-adv-addr=" + addr(0)}
 	common := func(i int) []string {
-		return []string{"--metrics-addr=" + addr(i), "--health-addr=" + addr(i+1), "--enable-leader-election=false", "--log-level=error"}
+		return []string{"--metrics-addr=" + addr(i), "--health-addr=" + addr(i+1), "--enable-leader-election=false", "--log-level=info"}
 	}
 	switch name {
 	case "flux":

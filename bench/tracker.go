@@ -110,4 +110,15 @@ func (t *tracker) all(ctx context.Context, timeout time.Duration, n int, want fu
 	}
 }
 
+// summary counts the Kustomizations by what their status says.
+func (t *tracker) summary() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	count := map[verdict]int{}
+	for _, v := range t.seen {
+		count[v]++
+	}
+	return fmt.Sprintf("%+v", count)
+}
+
 func ptr[T any](v T) *T { return &v }
