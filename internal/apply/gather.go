@@ -35,7 +35,8 @@ type item struct {
 // Gather asks the API server about the objects and returns what the plan decides about each, in the same order, without
 // changing anything. Every object is asked about; the faults of all that would be refused come as one error.
 func (a *Applier) Gather(ctx context.Context, p *plan.Plan, objects []*unstructured.Unstructured) ([]plan.Change, error) {
-	items, err := a.gather(ctx, p, objects, func(inventory.Entry) bool { return false })
+	no := func(inventory.Entry) bool { return false }
+	items, err := a.gather(ctx, p, objects, no, no)
 	changes := make([]plan.Change, len(items))
 	for i, it := range items {
 		changes[i] = it.change
@@ -44,11 +45,13 @@ func (a *Applier) Gather(ctx context.Context, p *plan.Plan, objects []*unstructu
 	return changes, err
 }
 
-// gather asks about all objects at once. fresh says which kinds were defined a moment ago.
-func (a *Applier) gather(ctx context.Context, p *plan.Plan, objects []*unstructured.Unstructured, fresh func(inventory.Entry) bool) ([]*item, error) {
+// gather asks about all objects at once. fresh says which kinds were defined a moment ago, absent which objects cannot
+// exist.
+func (a *Applier) gather(ctx context.Context, p *plan.Plan, objects []*unstructured.Unstructured, fresh, absent func(inventory.Entry) bool) ([]*item, error) {
 	items := make([]*item, len(objects))
 	err := a.each(ctx, len(objects), func(ctx context.Context, i int) *fault.Fault {
-		items[i] = a.ask(ctx, p, objects[i], fresh(inventory.EntryOf(objects[i])))
+		e := inventory.EntryOf(objects[i])
+		items[i] = a.ask(ctx, p, objects[i], fresh(e), absent(e))
 		return items[i].fault
 	})
 	return items, err
@@ -75,7 +78,7 @@ func (a *Applier) each(ctx context.Context, n int, f func(context.Context, int) 
 }
 
 // ask puts the plan's question about one object and notes the decision.
-func (a *Applier) ask(ctx context.Context, p *plan.Plan, desired *unstructured.Unstructured, fresh bool) *item {
+func (a *Applier) ask(ctx context.Context, p *plan.Plan, desired *unstructured.Unstructured, fresh, absent bool) *item {
 	e := inventory.EntryOf(desired)
 	it := &item{change: plan.Change{ID: e.ID, Version: e.Version, Desired: desired}}
 	fail := func(err error) *item {
@@ -111,6 +114,10 @@ func (a *Applier) ask(ctx context.Context, p *plan.Plan, desired *unstructured.U
 	}
 	if it.body, err = payload(desired); err != nil {
 		return fail(err)
+	}
+	if absent && !fresh && question == plan.AskDryRun {
+		it.change.Action, it.change.Reason = plan.Created, "its namespace was made just now"
+		return it
 	}
 	return a.try(ctx, p, it, fresh)
 }

@@ -1,10 +1,13 @@
 package apply
 
 import (
+	"strings"
 	"testing"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/sluice-gitops/sluice/internal/inventory"
 )
 
 const two = `
@@ -44,6 +47,43 @@ func TestRequestsPerObject(t *testing.T) {
 	step("skip", `{apiVersion: v1, kind: ConfigMap, metadata: {name: a, namespace: NS, annotations: {kustomize.toolkit.fluxcd.io/reconcile: disabled}}}`, "ConfigMap/a skipped", "")
 	step("prune", "", "ConfigMap/a deleted", "GET DELETE")
 	step("nothing left", "", "", "")
+}
+
+// A namespace that the run has made itself holds nothing, so what goes into it is not asked about first.
+func TestObjectsOfANewNamespaceCostOneRequest(t *testing.T) {
+	b := setUp(t)
+	fresh := `
+{apiVersion: v1, kind: Namespace, metadata: {name: NS-fresh}}
+---
+{apiVersion: v1, kind: ConfigMap, metadata: {name: a, namespace: NS-fresh}, data: {k: "1"}}
+---
+{apiVersion: v1, kind: ServiceAccount, metadata: {name: default, namespace: NS-fresh}, automountServiceAccountToken: false}`
+	res := b.must(fresh)
+	if got := actions(res); got != "Namespace/"+b.ns+"-fresh created, ServiceAccount/default created, ConfigMap/a created" {
+		t.Errorf("actions: %s", got)
+	}
+	// The namespace and the ServiceAccount that Kubernetes brings itself are asked about; the ConfigMap is not.
+	if got := b.count.String(); got != "DRYRUN PATCH DRYRUN PATCH PATCH" {
+		t.Errorf("requests: %s", got)
+	}
+	for _, c := range res.Changes {
+		if c.Live == nil || c.Live.GetUID() == "" {
+			t.Errorf("%s: live = %v", c.ID.Display(), c.Live)
+		}
+	}
+	res, err := b.run(fresh + `
+---
+{apiVersion: v1, kind: Namespace, metadata: {name: NS-second}}
+---
+{apiVersion: v1, kind: ConfigMap, metadata: {name: good, namespace: NS-second}}
+---
+{apiVersion: v1, kind: ConfigMap, metadata: {name: bad, namespace: NS-second}, data: [1]}`)
+	if err == nil || !strings.Contains(err.Error(), "ConfigMap/"+b.ns+"-second/bad") {
+		t.Errorf("err = %v", err)
+	}
+	if !res.Inventory.Has(inventory.ID{Namespace: b.ns + "-second", Name: "bad", Kind: "ConfigMap"}) {
+		t.Errorf("after a failure the inventory lacks what may exist: %v", res.Inventory)
+	}
 }
 
 // TestOneRequestProvesAnUnchangedObject holds the proof of settled against everything that can happen to an object.

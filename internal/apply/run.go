@@ -27,6 +27,7 @@ type run struct {
 	mu      sync.Mutex // held while on is called
 	result  Result
 	applied map[types.UID]inventory.ID
+	made    map[string]bool // namespaces that this run has created
 }
 
 // Apply carries the plan out. save is called once, with the union of the old and the new inventory, before the first
@@ -34,14 +35,15 @@ type run struct {
 // nil.
 //
 // Each stage is asked about whole before any of it is written; if anything in it would be refused, all that would be is
-// reported as one error, and neither it nor a later stage is written. Stale objects are pruned only after everything was
+// reported as one error, and neither it nor a later stage is written. Only objects of a namespace that this very run has
+// made are not asked about: there is nothing to compare with, and no good state to protect. Stale objects are pruned only after everything was
 // applied. The Result counts whether or not there is an error: what was applied stays, and Result.Inventory names it.
 func (a *Applier) Apply(ctx context.Context, p *plan.Plan, save Save, on On) (Result, error) {
 	p, err := p.Scoped(a.clusterScoped(p))
 	if err != nil {
 		return Result{Inventory: p.Old}, err
 	}
-	r := &run{Applier: a, plan: p, save: save, on: on, applied: map[types.UID]inventory.ID{}}
+	r := &run{Applier: a, plan: p, save: save, on: on, applied: map[types.UID]inventory.ID{}, made: map[string]bool{}}
 	r.result.Inventory = p.Old
 	r.saved = p.Union().Equal(p.Old)
 	for _, stage := range p.Stages {
@@ -123,7 +125,7 @@ func (r *run) question(ctx context.Context, objects []*unstructured.Unstructured
 	if len(unsettled) == 0 {
 		return items, nil
 	}
-	asked, err := r.gather(ctx, r.plan, unsettled, definitions(r.plan).brings)
+	asked, err := r.gather(ctx, r.plan, unsettled, definitions(r.plan).brings, r.absent)
 	for i := range items {
 		if items[i] == nil {
 			items[i], asked = asked[0], asked[1:]
@@ -153,6 +155,9 @@ func (r *run) note(items []*item) {
 			continue
 		}
 		entries = append(entries, inventory.Entry{ID: it.change.ID, Version: it.change.Version})
+		if it.written && it.change.Action == plan.Created && it.change.ID.Group == "" && it.change.ID.Kind == "Namespace" {
+			r.made[it.change.ID.Name] = true
+		}
 		switch {
 		case it.settled:
 			r.applied[it.uid] = it.change.ID
@@ -240,4 +245,13 @@ func definitions(p *plan.Plan) definedKinds {
 		}
 	}
 	return kinds
+}
+
+// absent says that an object cannot exist yet, because this run has made its namespace. What Kubernetes itself puts into
+// every namespace is asked about like anything else.
+func (r *run) absent(e inventory.Entry) bool {
+	if e.Group == "" && (e.Kind == "ServiceAccount" && e.Name == "default" || e.Kind == "ConfigMap" && e.Name == "kube-root-ca.crt") {
+		return false
+	}
+	return e.Namespace != "" && r.made[e.Namespace]
 }
