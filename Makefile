@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build up down test judges check generate golden fuzz bench clean
+.PHONY: help build up down test judges check generate golden fuzz bench soak clean
 
 VERSION ?= $(shell git describe --tags --match 'v*' --dirty 2>/dev/null)
 FUZZTIME ?= 10s
@@ -67,6 +67,9 @@ bench: build ## measure Sluice beside Flux, for half an hour or more: docs/bench
 	cd bench && go build -o bin/ github.com/fluxcd/kustomize-controller github.com/fluxcd/source-controller
 	cd bench && cp ../bin/sluice ../bin/sluice-cluster bin/ && go build -o bin/bench .
 	cd bench && bin/bench $(BENCHFLAGS)
+
+soak: build ## the property tests with long histories
+	SLUICE_SOAK_STEPS=500 go test -timeout 60m -count=1 -run AnyHistory -v ./internal/reconcile
 
 clean: ## remove what was built
 	rm -rf bin bench/bin
