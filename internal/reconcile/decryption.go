@@ -38,6 +38,7 @@ type decrypter struct {
 	mac      sops.MACPolicy
 	warn     func(error)
 	cloud    atomic.Bool // a document named a cloud's key
+	keys     string      // fingerprint of the Secret that secretRef names
 }
 
 // decrypter returns who decrypts for obj, nil when spec.decryption is not set.
@@ -62,7 +63,8 @@ func (k *Kustomizations) decrypter(ctx context.Context, obj *Kustomization) (*de
 			return nil, err
 		}
 		// Whoever holds other key material is another identity: nothing that one of them unwrapped is the other's.
-		name := "secret/" + obj.Namespace + "/" + spec.SecretRef.Name + "@" + fingerprint(data)
+		d.keys = fingerprintOf(data)
+		name := "secret/" + obj.Namespace + "/" + spec.SecretRef.Name + "@" + d.keys
 		if d.identity, err = keyring.FromSecret(name, data); err != nil {
 			return nil, err
 		}
@@ -117,6 +119,14 @@ func (d *decrypter) DataKey(ctx context.Context, doc *sops.Metadata) ([]byte, er
 	return d.ring.For(d.identity).DataKey(ctx, doc)
 }
 
+// fingerprint is that of the Secret that the keys came from, empty if there is none.
+func (d *decrypter) fingerprint() string {
+	if d == nil {
+		return ""
+	}
+	return d.keys
+}
+
 // askedCloud says whether any document so far named a cloud's key; not without decryption.
 func (d *decrypter) askedCloud() bool { return d != nil && d.cloud.Load() }
 
@@ -142,7 +152,7 @@ func refused(err error) bool {
 	return f != nil && (f.Hop == fault.HopIdentity || f.Hop == fault.HopEntra || f.Hop == fault.HopVault || f.Hop == fault.HopKey)
 }
 
-func fingerprint(data map[string][]byte) string {
+func fingerprintOf(data map[string][]byte) string {
 	h := sha256.New()
 	for _, k := range slices.Sorted(maps.Keys(data)) {
 		h.Write([]byte(k))

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	"github.com/fluxcd/pkg/apis/meta"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -238,4 +240,34 @@ func TestTheSafetyNetAsksAboutEverything(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+func TestAReconcileThatIsAskedForMissesKeysThatAreGone(t *testing.T) {
+	w, r := counted(t)
+	seal := w.ageKey("keys")
+	w.push(map[string]string{"a/db.yaml": seal("apiVersion: v1\nkind: Secret\nmetadata:\n  name: db\nstringData:\n  password: " + canary + "\n")})
+	w.source()
+	k := w.kustomization("a", func(s *kustomizev1.KustomizationSpec) {
+		s.Decryption = &kustomizev1.Decryption{Provider: "sops", SecretRef: &meta.LocalObjectReference{Name: "keys"}}
+	})
+	w.until(k, "True", "Applied")
+	w.settledIn(k, r)
+	if err := w.client.Delete(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "keys"}}); err != nil {
+		t.Fatal(err)
+	}
+	testkit.Eventually(t, 20*time.Second, func() error {
+		w.reconcile(k)
+		var got Kustomization
+		if err := w.client.Get(t.Context(), client.ObjectKeyFromObject(k), &got); err != nil {
+			return err
+		}
+		if !strings.Contains(readyMessage(&got), "keyring") {
+			return fmt.Errorf("Ready: %s", readyMessage(&got))
+		}
+		return nil
+	})
+	var s corev1.Secret
+	if err := w.client.Get(t.Context(), client.ObjectKey{Namespace: w.namespace, Name: "db"}, &s); err != nil {
+		t.Errorf("the last good state is gone: %v", err)
+	}
 }

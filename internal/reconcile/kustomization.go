@@ -47,6 +47,7 @@ type Kustomizations struct {
 	appliers   *appliers
 	live       *live.Cache // of our own cluster
 	drifts     *drifts
+	keys       *keys
 	retries    *backoff
 
 	blocked sync.Map // name of each that a readyExpr holds back → its dependencies, any change of which may free it
@@ -60,7 +61,7 @@ type Kustomizations struct {
 func newKustomizations(mgr ctrl.Manager, o Options, r *Revisions, ring *keyring.Ring, watches *live.Cache) *Kustomizations {
 	return &Kustomizations{
 		Client: mgr.GetClient(), Reader: mgr.GetAPIReader(), Options: o, Revisions: r, Ring: ring,
-		workload: ownWorkload(), appliers: newAppliers(o.Config, mgr.GetRESTMapper()), live: watches, drifts: newDrifts(),
+		workload: ownWorkload(), appliers: newAppliers(o.Config, mgr.GetRESTMapper()), live: watches, drifts: newDrifts(), keys: newKeys(mgr.GetAPIReader()),
 		retries: newBackoff(), memories: map[types.NamespacedName]*memory{},
 	}
 }
@@ -161,7 +162,7 @@ func (k *Kustomizations) attempt(ctx context.Context, a *attempt) (wait time.Dur
 	a.mem.blockedSince = time.Time{}
 	ctx, cancel := context.WithTimeout(ctx, a.flux.GetTimeout())
 	defer cancel()
-	if k.untouched(a) {
+	if k.untouched(ctx, a) {
 		return k.stillApplied(ctx, a)
 	}
 	summary, err := k.pipeline(ctx, a)
@@ -179,19 +180,27 @@ func (k *Kustomizations) attempt(ctx context.Context, a *attempt) (wait time.Dur
 //
 // That the cluster stands as it was left, the watches say. Where none vouches for an object, it is taken on trust for one
 // interval, and only for a revision that merely has another name. Whoever asks for a reconcile also wants to know that
-// the way to the vault is still open, so then it is gone again.
-func (k *Kustomizations) untouched(a *attempt) bool {
+// the keys are still there and the way to the vault is still open, so then the way is gone again.
+func (k *Kustomizations) untouched(ctx context.Context, a *attempt) bool {
 	m := a.mem
 	if !m.settled || m.drifted.Load() || m.generation != a.obj.Generation || !a.started.Before(m.verifyAt) || !m.sameInputs(a.rev.Tree) {
 		return false
 	}
-	if a.demanded && m.vault {
+	if a.demanded && (m.vault || !k.sameKeys(ctx, a)) {
 		return false
 	}
 	if !a.demanded && m.revision != a.rev.Name && a.started.Before(m.checkAt) {
 		return true
 	}
 	return a.obj.Spec.KubeConfig == nil && k.live.Standing(ownerOf(a.obj), m.applied)
+}
+
+// sameKeys says whether the Secret with the decryption keys, if there is one, holds what it held.
+func (k *Kustomizations) sameKeys(ctx context.Context, a *attempt) bool {
+	if d := a.obj.Spec.Decryption; d != nil && d.SecretRef != nil {
+		return k.keys.unchanged(ctx, types.NamespacedName{Namespace: a.obj.Namespace, Name: d.SecretRef.Name}, a.mem.keys)
+	}
+	return true
 }
 
 // stillApplied ends an attempt that found everything untouched. Health is no input of the last one, so it is looked at.

@@ -29,6 +29,7 @@ type memory struct {
 	digests    map[string]string // digest computed here → as the history has it
 	applied    []inventory.Entry // what that apply left in the cluster
 	vault      bool              // that render asked a cloud for a data key
+	keys       string            // fingerprint of the decryption Secret that it read; empty: none
 	checkAt    time.Time         // when what no watch vouches for is to be compared again
 	verifyAt   time.Time         // when everything is, as a safety net
 

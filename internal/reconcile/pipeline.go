@@ -90,7 +90,8 @@ func (k *Kustomizations) pipeline(ctx context.Context, a *attempt) (summary stri
 	if a.obj.Spec.PostBuild == nil || len(a.obj.Spec.PostBuild.SubstituteFrom) == 0 {
 		a.mem.inputs.set(rendered.Inputs)
 	}
-	a.mem.revision, a.mem.applied, a.mem.vault = a.rev.Name, result.Inventory.Entries(), who.askedCloud()
+	a.mem.revision, a.mem.applied = a.rev.Name, result.Inventory.Entries()
+	a.mem.vault, a.mem.keys = who.askedCloud(), who.fingerprint()
 	a.mem.checkAt = a.started.Add(a.obj.Spec.Interval.Duration)
 	a.mem.verifyAt = a.started.Add(k.Options.VerifyInterval - rand.N(k.Options.VerifyInterval/10+1)) // not all at once
 	summary = summarize(result.Changed())
