@@ -33,6 +33,12 @@ func (c conditions) drop(kinds ...string) {
 	}
 }
 
+// holds says whether the condition is true, for the generation at hand.
+func (c conditions) holds(kind string) bool {
+	x := apimeta.FindStatusCondition(*c.list, kind)
+	return x != nil && x.Status == metav1.ConditionTrue && x.ObservedGeneration == c.generation
+}
+
 // ready ends an attempt well.
 func (c conditions) ready(reason, message string) {
 	c.drop(meta.ReconcilingCondition, meta.StalledCondition)

@@ -271,3 +271,40 @@ func TestAReconcileThatIsAskedForMissesKeysThatAreGone(t *testing.T) {
 		t.Errorf("the last good state is gone: %v", err)
 	}
 }
+
+func TestAnIntervalThatPassesWritesNothing(t *testing.T) {
+	w, r := counted(t)
+	w.push(map[string]string{"a/one.yaml": configMap("one", "1"), "clock/two.yaml": configMap("two", "${tick}")})
+	w.source()
+	second := func(s *kustomizev1.KustomizationSpec) { s.Interval = metav1.Duration{Duration: time.Second} }
+	k := w.kustomization("a", func(s *kustomizev1.KustomizationSpec) { second(s); s.Wait = true })
+	// A Kustomization with the same interval that reads a ConfigMap each time shows that intervals pass.
+	w.create(&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "vars"}, Data: map[string]string{"tick": "x"}})
+	clock := w.kustomization("clock", func(s *kustomizev1.KustomizationSpec) {
+		second(s)
+		s.PostBuild = &kustomizev1.PostBuild{SubstituteFrom: []kustomizev1.SubstituteReference{{Kind: "ConfigMap", Name: "vars"}}}
+	})
+	w.until(k, "True", "Applied")
+	w.until(clock, "True", "Applied")
+	w.settledIn(k, r)
+	var mine, ticks []string
+	testkit.Eventually(t, 30*time.Second, func() error {
+		for _, s := range r.since(func(s string) bool { return !strings.Contains(s, "/events") && !strings.Contains(s, "/leases") }) {
+			if strings.HasSuffix(s, "/configmaps/vars") {
+				ticks = append(ticks, s)
+			} else {
+				mine = append(mine, s)
+			}
+		}
+		if len(ticks) < 3 {
+			mine = nil // the watches may just begin to vouch for the clock's own object
+		}
+		if len(ticks) < 6 {
+			return fmt.Errorf("%d intervals have passed", len(ticks))
+		}
+		return nil
+	})
+	if len(mine) > 0 {
+		t.Errorf("while %d intervals passed, there were requests: %v", len(ticks), mine)
+	}
+}

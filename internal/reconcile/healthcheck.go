@@ -32,7 +32,8 @@ const (
 type waiting struct {
 	revision   string
 	generation int64
-	demandedAt string // the reconcile request that was being served
+	demandedAt string // the reconcile request that stood when the wait began
+	demanded   bool   // it was this wait's to serve
 	objects    []inventory.Entry
 	since      time.Time
 	deadline   time.Time
@@ -75,7 +76,7 @@ func (a *attempt) expect(applied []inventory.Entry, reader client.Reader, summar
 	at, _ := meta.ReconcileAnnotationValue(a.obj.Annotations)
 	a.mem.pending.Store(true)
 	a.mem.waiting = &waiting{
-		revision: a.rev.Name, generation: a.obj.Generation, demandedAt: at, objects: objects,
+		revision: a.rev.Name, generation: a.obj.Generation, demandedAt: at, demanded: a.demanded, objects: objects,
 		since: a.started, deadline: a.started.Add(a.flux.GetTimeout()), summary: summary, reader: reader, rules: a.rules,
 	}
 }
@@ -99,7 +100,7 @@ func (k *Kustomizations) checkHealth(ctx context.Context, a *attempt) (time.Dura
 	case sum.Healthy():
 		a.mem.waiting = nil
 		a.mem.pending.Store(false)
-		a.demanded = a.demanded || w.demandedAt != ""
+		a.demanded = a.demanded || w.demanded
 		if c := apimeta.FindStatusCondition(*a.cond.list, meta.HealthyCondition); c == nil || c.Status != "True" || c.ObservedGeneration != a.obj.Generation {
 			a.cond.set(meta.HealthyCondition, "True", meta.SucceededReason, "Health check passed in "+time.Since(w.since).Round(time.Millisecond).String())
 		}

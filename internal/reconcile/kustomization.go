@@ -258,7 +258,10 @@ func (k *Kustomizations) tellApplied(a *attempt, summary string) time.Duration {
 		a.digest = a.mem.digest
 	}
 	a.mem.digest = a.digest
-	a.record(meta.ReconciliationSucceededReason, summary)
+	// That everything was found as it was left is no news: once settled, nothing is written.
+	if news || summary != "" || !a.cond.holds(meta.ReadyCondition) {
+		a.record(meta.ReconciliationSucceededReason, summary)
+	}
 	a.cond.ready(meta.ReconciliationSucceededReason, "Applied revision: "+a.rev.Name)
 	if news {
 		k.Events.finished(a.obj, a.rev.Name, meta.ReconciliationSucceededReason, "Reconciliation finished in "+

@@ -174,10 +174,10 @@ func TestAnyHistoryEndsAsFromScratch(t *testing.T) {
 		}
 		past = append(past, state.clone())
 		what := ""
-		switch r.IntN(8) {
-		case 0:
+		switch turn := r.IntN(8); {
+		case turn == 0:
 			state, what = past[r.IntN(len(past))].clone(), "an earlier state again"
-		case 1:
+		case turn == 1 && n > 0: // there is a commit to cut off
 			w.git("reset", "-q", "--hard", "HEAD~1")
 			state = past[max(0, len(past)-2)].clone()
 			what = "history cut, and then " + state.step(r)
