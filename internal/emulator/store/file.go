@@ -79,9 +79,10 @@ func lock(dir string) (unlock func() error, err error) {
 	return f.Close, nil
 }
 
-// newSecret is a client secret of 256 random bits in 43 URL-safe characters.
+// newSecret is a client secret of 256 random bits in 44 URL-safe characters. It begins with a letter: `az login -p -…`
+// would take it for a flag.
 func newSecret() string {
 	var b [32]byte
 	_, _ = rand.Read(b[:])
-	return base64.RawURLEncoding.EncodeToString(b[:])
+	return "s" + base64.RawURLEncoding.EncodeToString(b[:])
 }
