@@ -103,8 +103,8 @@ func newWorld(t *testing.T) *world {
 // start runs the controllers until w.stop.
 func (w *world) start() {
 	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- Run(ctx, w.options) }()
+	done, o := make(chan error, 1), w.options
+	go func() { done <- Run(ctx, o) }()
 	w.stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-done; err != nil {
