@@ -57,7 +57,8 @@ func (r *Revisions) Put(key sourceKey, obj client.Object, rev *source.Revision) 
 	delete(r.failed, key)
 	r.mu.Unlock()
 	if last == nil || last.Name != rev.Name || !sameTree(last.Tree, rev.Tree) {
-		r.moved <- event.GenericEvent{Object: obj}
+		// A copy, because the caller goes on to write the object's status.
+		r.moved <- event.GenericEvent{Object: obj.DeepCopyObject().(client.Object)}
 	}
 }
 
@@ -86,7 +87,8 @@ func (r *Revisions) Fail(key sourceKey, obj client.Object, err error) {
 	r.failed[key] = err
 	r.mu.Unlock()
 	if news {
-		r.moved <- event.GenericEvent{Object: obj}
+		// A copy, because the caller goes on to write the object's status.
+		r.moved <- event.GenericEvent{Object: obj.DeepCopyObject().(client.Object)}
 	}
 }
 
