@@ -5,6 +5,7 @@ package e2e
 import (
 	"os"
 	"os/exec"
+	"path/filepath"
 	"testing"
 
 	"filippo.io/age"
@@ -47,7 +48,7 @@ func cmdSmallDisk(ts *testscript.TestScript, _ bool, args []string) {
 	}
 	ts.Check(privileged("mount", "-t", "tmpfs", "-o", "size="+args[1]+",mode=0777", "tmpfs", dir))
 	ts.Defer(func() {
-		_ = exec.Command("sluice", "down", "--state-dir", dir).Run()
+		_ = exec.Command(filepath.Join(ts.Getenv("ROOTBIN"), "sluice"), "down", "--state-dir", dir).Run()
 		_ = privileged("umount", "-l", dir)
 	})
 }
