@@ -126,9 +126,6 @@ func (p *platform) kubectl(args ...string) string {
 
 // TestAControlPlaneLivesThroughStopsAndKills walks one platform through what `sluice up` does to it.
 func TestAControlPlaneLivesThroughStopsAndKills(t *testing.T) {
-	if testing.Short() {
-		t.Skip("starts a control plane")
-	}
 	p := newPlatform(t)
 	p.up()
 	p.kubectl("create", "namespace", "app")
