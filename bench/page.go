@@ -24,7 +24,7 @@ func writePage(ctx context.Context, o *options, r *results) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, `# Benchmarks
 
-Made by `+"`make bench`"+` from bench/results.json; not edited by hand. Flux's controllers and Sluice run one after the
+Made by `+"`make bench`"+` from bench/results.json; no figure is edited by hand. Flux's controllers and Sluice run one after the
 other on one machine, each over a fresh API server (etcd and kube-apiserver, no other controllers), everything that is
 written on tmpfs, both with their default settings. The workload: %d Kustomizations of one Git repository, %d objects
 each, one of them an age-encrypted Secret.
