@@ -57,6 +57,10 @@ var bans = []ban{
 		reason: "sops knows no cloud: it asks the Keyring interface that it declares",
 	},
 	{
+		from: []string{"internal/secrets/rules"}, to: []string{"internal/keyring", "internal/azure", "net/http", "os/exec"},
+		reason: "rules are read and compared: no key, no cloud, no process",
+	},
+	{
 		from: []string{"internal/bootstrap", "internal/crds", "examples"}, to: append([]string{"os/exec", "net/http"}, kubernetesClients...),
 		reason: "they write manifests; committing and installing them is their callers' work",
 	},
