@@ -71,6 +71,9 @@ func (s *session) noneFits(doc *sops.Metadata, got, need int) error {
 		Why:  "the identity has " + s.holdings(),
 		Fix:  fixFor(kinds),
 	}
+	if s.id.station != nil {
+		f.Fix = stationFix(kinds)
+	}
 	if need > 1 {
 		f.Seen = fmt.Sprintf("%d of the %d key groups that the file asks for could be opened; its recipients: %s", got, need, strings.Join(have, ", "))
 	}
@@ -79,6 +82,9 @@ func (s *session) noneFits(doc *sops.Metadata, got, need int) error {
 
 // holdings lists what the identity could have opened, by public names.
 func (s *session) holdings() string {
+	if s.id.station != nil {
+		return s.id.station.holdings()
+	}
 	var out []string
 	for _, id := range s.id.Age {
 		if name := ageRecipient(id); name != "" {

@@ -36,6 +36,7 @@ type Identity struct {
 
 	// fingerprint is set for identities that are read from Secrets, again and again: equal ones keep their memory.
 	fingerprint [32]byte
+	station     *station // a person's machine; nil in a controller
 }
 
 // Options configure a Ring. The zero value is ready for use.
@@ -47,6 +48,7 @@ type Options struct {
 	Timeout   time.Duration       // of one unwrapping, retries included; 0: 30 s. The caller's context may end earlier
 	Clock     func() time.Time    // nil: time.Now, whose monotonic reading makes a set clock harmless
 	Suffixes  []string            // of vault host names; nil: Azure's
+	Observe   func(cached bool)   // told of each wrapped data key that was looked for in memory; nil: nobody
 }
 
 // Ring holds the data keys and Key Vault clients of all identities. It is safe for concurrent use.
@@ -70,6 +72,9 @@ func New(o Options) *Ring {
 	if o.Clock == nil {
 		o.Clock = time.Now
 	}
+	if o.Observe == nil {
+		o.Observe = func(bool) {}
+	}
 	r := &Ring{opts: o, cache: newCache(o.TTL, o.MaxKeys, o.Clock)}
 	r.parts.byName = map[string]*partition{}
 	return r
@@ -79,6 +84,13 @@ func New(o Options) *Ring {
 // unless its credentials changed: then all of that is dropped.
 func (r *Ring) For(id Identity) sops.Keyring {
 	return &opener{ring: r, id: id}
+}
+
+// Len counts the data keys in memory.
+func (r *Ring) Len() int {
+	r.cache.mu.Lock()
+	defer r.cache.mu.Unlock()
+	return r.cache.order.Len()
 }
 
 // Forget drops the data keys and Key Vault clients of an identity: its Kustomization is gone, or its rights are in doubt.
@@ -98,11 +110,16 @@ var _ sops.Keyring = (*opener)(nil)
 
 // DataKey implements sops.Keyring.
 func (o *opener) DataKey(ctx context.Context, doc *sops.Metadata) ([]byte, error) {
-	p, stale := o.ring.parts.get(o.id, o.ring.newVaults)
+	return (&session{ring: o.ring, part: o.ring.partition(o.id), id: o.id}).dataKey(ctx, doc)
+}
+
+// partition returns the identity's share of the ring. What its former credentials unwrapped is dropped.
+func (r *Ring) partition(id Identity) *partition {
+	p, stale := r.parts.get(id, r.newVaults)
 	if stale != nil {
-		o.ring.cache.drop(stale)
+		r.cache.drop(stale)
 	}
-	return (&session{ring: o.ring, part: p, id: o.id}).dataKey(ctx, doc)
+	return p
 }
 
 func (r *Ring) newVaults(cred azcore.TokenCredential) *keyvault.Client {

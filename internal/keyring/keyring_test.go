@@ -173,7 +173,7 @@ func TestPGPInteroperatesWithUpstream(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := &session{id: Identity{PGP: openpgp.EntityList{p}}}
-	if got, err := s.unwrapPGP(k); err != nil || string(got) != "data key" {
+	if got, err := s.unwrapPGP(t.Context(), k); err != nil || string(got) != "data key" {
 		t.Errorf("ours: %q, %v", got, err)
 	}
 }

@@ -36,55 +36,69 @@ func cost(k keys.MasterKey) int {
 func (s *session) unwrap(ctx context.Context, k keys.MasterKey) ([]byte, error) {
 	switch k := k.(type) {
 	case *sopsage.MasterKey:
-		return s.unwrapAge(k)
+		return s.unwrapAge(ctx, k)
 	case *pgp.MasterKey:
-		return s.unwrapPGP(k)
+		return s.unwrapPGP(ctx, k)
 	case *azkv.MasterKey:
 		return s.unwrapAzure(ctx, k)
 	}
 	return nil, errNotOurs
 }
 
-func (s *session) unwrapAge(k *sopsage.MasterKey) ([]byte, error) {
+func (s *session) unwrapAge(ctx context.Context, k *sopsage.MasterKey) ([]byte, error) {
+	if s.id.station != nil {
+		return s.id.station.openAge(ctx, k)
+	}
 	if len(s.id.Age) == 0 {
 		return nil, errNotOurs
 	}
-	r, err := age.Decrypt(armor.NewReader(strings.NewReader(k.EncryptedKey)), s.id.Age...)
-	if err != nil {
-		if !s.plausible(k) {
-			return nil, errNotOurs
-		}
-		return nil, undecryptable("age recipient " + k.Recipient)
+	part, err := openAge(k, s.id.Age)
+	if err != nil && !s.plausible(k) {
+		return nil, errNotOurs
 	}
-	part, err := io.ReadAll(io.LimitReader(r, maxPart))
-	if err != nil {
-		return nil, undecryptable("age recipient " + k.Recipient)
-	}
-	return part, nil
+	return part, err
 }
 
-// unwrapPGP decrypts in this process: no gpg binary, no agent, no key ring on disk.
-func (s *session) unwrapPGP(k *pgp.MasterKey) ([]byte, error) {
+// openAge tries identities on an age recipient. Its error is a fault.
+func openAge(k *sopsage.MasterKey, ids []age.Identity) ([]byte, error) {
+	r, err := age.Decrypt(armor.NewReader(strings.NewReader(k.EncryptedKey)), ids...)
+	if err == nil {
+		var part []byte
+		if part, err = io.ReadAll(io.LimitReader(r, maxPart)); err == nil {
+			return part, nil
+		}
+	}
+	return nil, undecryptable("age recipient " + k.Recipient)
+}
+
+// unwrapPGP decrypts in this process where it has the key: no gpg binary, no agent, no key ring on disk. Only a person's
+// machine has those.
+func (s *session) unwrapPGP(ctx context.Context, k *pgp.MasterKey) ([]byte, error) {
+	if s.id.station != nil {
+		return s.id.station.openPGP(ctx, k)
+	}
 	if len(s.id.PGP) == 0 {
 		return nil, errNotOurs
 	}
-	name := "PGP key " + k.Fingerprint
+	part, err := openPGP(k, s.id.PGP)
+	if err != nil && !s.plausible(k) {
+		return nil, errNotOurs
+	}
+	return part, err
+}
+
+func openPGP(k *pgp.MasterKey, list openpgp.EntityList) ([]byte, error) {
 	block, err := pgparmor.Decode(strings.NewReader(k.EncryptedKey))
-	if err != nil {
-		return nil, undecryptable(name)
-	}
-	msg, err := openpgp.ReadMessage(block.Body, s.id.PGP, nil, nil)
-	if err != nil {
-		if !s.plausible(k) {
-			return nil, errNotOurs
+	if err == nil {
+		var msg *openpgp.MessageDetails
+		if msg, err = openpgp.ReadMessage(block.Body, list, nil, nil); err == nil {
+			var part []byte
+			if part, err = io.ReadAll(io.LimitReader(msg.UnverifiedBody, maxPart)); err == nil {
+				return part, nil
+			}
 		}
-		return nil, undecryptable(name)
 	}
-	part, err := io.ReadAll(io.LimitReader(msg.UnverifiedBody, maxPart))
-	if err != nil {
-		return nil, undecryptable(name)
-	}
-	return part, nil
+	return nil, undecryptable("PGP key " + k.Fingerprint)
 }
 
 func (s *session) unwrapAzure(ctx context.Context, k *azkv.MasterKey) ([]byte, error) {
@@ -110,6 +124,9 @@ func azureID(k *azkv.MasterKey) keyvault.KeyID {
 // are tried regardless, where that is free: the names in a document are anybody's to write. It decides whose failure is
 // told.
 func (s *session) plausible(k keys.MasterKey) bool {
+	if s.id.station != nil {
+		return true // who has no key for a recipient says so with errNotOurs
+	}
 	switch k := k.(type) {
 	case *sopsage.MasterKey:
 		for _, id := range s.id.Age {

@@ -78,9 +78,11 @@ func (s *session) dataKey(ctx context.Context, doc *sops.Metadata) ([]byte, erro
 func (s *session) open(ctx context.Context, g getsops.KeyGroup) ([]byte, error) {
 	for _, k := range g {
 		if part := s.ring.cache.get(s.key(k)); part != nil {
+			s.ring.opts.Observe(true)
 			return part, nil
 		}
 	}
+	s.ring.opts.Observe(false)
 	order := append(getsops.KeyGroup(nil), g...)
 	sort.SliceStable(order, func(i, j int) bool { return cost(order[i]) < cost(order[j]) })
 	for _, k := range order {

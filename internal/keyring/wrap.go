@@ -18,12 +18,25 @@ import (
 	"github.com/sluice-gitops/sluice/internal/fault"
 )
 
-// Wrapper encrypts data keys for recipients whose public keys are at hand, without network, permission or gpg binary.
-// Its Wrap method is what sops.SealOptions asks for.
+// Wrapper encrypts data keys: for recipients whose public keys are at hand without network, permission or gpg binary, for
+// the others through Online. Its Wrap method is what sops.SealOptions asks for.
 type Wrapper struct {
 	Azure map[keyvault.KeyID]*rsa.PublicKey // by id with version
 	PGP   openpgp.EntityList
+
+	// Online asks the recipients' own services, and gpg on a workstation, as one identity. nil: the work stays offline,
+	// and Wrap leaves those recipients unhandled.
+	Online *Online
 }
+
+// Online is a Ring seen by one identity, for encrypting.
+type Online struct {
+	ring *Ring
+	id   Identity
+}
+
+// Online returns what encrypts as an identity. It sends nothing by itself.
+func (r *Ring) Online(id Identity) *Online { return &Online{ring: r, id: id} }
 
 // AzureRecipient is the recipient that a document names for a Key Vault key. id must have a version, because the
 // ciphertext belongs to one.
@@ -31,19 +44,19 @@ func AzureRecipient(id keyvault.KeyID, created time.Time) keys.MasterKey {
 	return &azkv.MasterKey{VaultURL: id.Vault, Name: id.Name, Version: id.Version, CreationDate: created.UTC().Truncate(time.Second)}
 }
 
-// Wrap implements sops.SealOptions.Wrap for Key Vault and PGP recipients.
-func (w Wrapper) Wrap(_ context.Context, recipient keys.MasterKey, dataKey []byte) (enc []byte, handled bool, err error) {
+// Wrap implements sops.SealOptions.Wrap. age is left to the sops library, which needs nothing but the recipient. A Key
+// Vault recipient without version gets the version that its data key was encrypted with.
+func (w Wrapper) Wrap(ctx context.Context, recipient keys.MasterKey, dataKey []byte) (enc []byte, handled bool, err error) {
 	switch k := recipient.(type) {
 	case *azkv.MasterKey:
-		pub := w.Azure[azureID(k)]
-		if pub == nil {
-			return nil, false, nil
+		if id, pub := w.publicKey(azureID(k)); pub != nil {
+			raw, err := keyvault.WrapOffline(pub, dataKey)
+			if err != nil {
+				return nil, true, unwrappable(recipient)
+			}
+			k.Version = id.Version
+			return []byte(keyvault.EncodeEnc(raw)), true, nil
 		}
-		raw, err := keyvault.WrapOffline(pub, dataKey)
-		if err != nil {
-			return nil, true, unwrappable(recipient)
-		}
-		return []byte(keyvault.EncodeEnc(raw)), true, nil
 	case *pgp.MasterKey:
 		for _, e := range w.PGP {
 			if holdsPGP(openpgp.EntityList{e}, k.Fingerprint) {
@@ -55,7 +68,67 @@ func (w Wrapper) Wrap(_ context.Context, recipient keys.MasterKey, dataKey []byt
 			}
 		}
 	}
+	if w.Online == nil {
+		return nil, false, nil
+	}
+	return w.Online.wrap(ctx, recipient, dataKey)
+}
+
+// publicKey finds a stored key. An id without version is served where the store has one version of that key alone: which
+// of several is the newest cannot be told from here.
+func (w Wrapper) publicKey(id keyvault.KeyID) (keyvault.KeyID, *rsa.PublicKey) {
+	if id.Version != "" {
+		return id, w.Azure[id]
+	}
+	var found keyvault.KeyID
+	for have := range w.Azure {
+		if have.Vault == id.Vault && have.Name == id.Name {
+			if found.Name != "" {
+				return id, nil
+			}
+			found = have
+		}
+	}
+	return found, w.Azure[found]
+}
+
+// wrap asks the recipient's own service.
+func (o *Online) wrap(ctx context.Context, recipient keys.MasterKey, dataKey []byte) (enc []byte, handled bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, o.ring.opts.Timeout)
+	defer cancel()
+	p := o.ring.partition(o.id)
+	switch k := recipient.(type) {
+	case *azkv.MasterKey:
+		if p.vaults == nil {
+			return nil, true, o.cannot(recipient, o.id.AzureErr)
+		}
+		id, raw, err := p.vaults.Wrap(ctx, azureID(k), dataKey)
+		if err != nil {
+			return nil, true, err
+		}
+		k.Version = id.Version
+		return []byte(keyvault.EncodeEnc(raw)), true, nil
+	case *pgp.MasterKey:
+		if o.id.station == nil {
+			return nil, false, nil
+		}
+		enc, err := o.id.station.sealPGP(ctx, k, dataKey)
+		return enc, true, err
+	}
 	return nil, false, nil
+}
+
+// cannot tells that the identity has nothing to encrypt with for this recipient.
+func (o *Online) cannot(recipient keys.MasterKey, err error) error {
+	if err != nil {
+		return err
+	}
+	return &fault.Fault{
+		Code: "SLU-KEYRING-006", Hop: fault.HopKeyring, Object: "identity " + o.id.Name,
+		Seen: "the data key cannot be encrypted for " + describe(recipient),
+		Why:  "the identity cannot sign in where that key is",
+		Fix:  "sign in there first, or encrypt where the key's public half is stored",
+	}
 }
 
 func wrapPGP(e *openpgp.Entity, dataKey []byte) ([]byte, error) {
