@@ -11,6 +11,8 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/sluice-gitops/sluice/bench/lab"
 )
 
 // The hand-overs, by the names they have in results.json.
@@ -19,42 +21,58 @@ const (
 	toFlux   = "hand-over from Sluice back to Flux"
 )
 
+// lookOften shortens the 30 s after which Flux looks again for an artifact that the former source-controller has served
+// and the new one has not packed yet.
+const lookOften = "--requeue-dependency=2s"
+
+// handOver is what an engine that takes over did to the managed objects.
+type handOver struct {
+	work     string
+	objects  int      // that were there before
+	written  []string // ids of those whose resource version moved
+	pruned   []string // ids of those that are gone
+	requests float64  // write requests for managed objects, of whoever sent them
+}
+
 // handOvers lets Flux apply the workload, Sluice take over, and Flux take it back, and counts what each did to the
 // managed objects: both must be nothing.
-func (o *options) handOvers(ctx context.Context, r *results) (err error) {
+func (o *options) handOvers(ctx context.Context) (done []handOver, err error) {
 	dir, remove, err := o.folder()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer func() { keepLogs(err, remove, dir) }()
 	w, err := newWorkload(ctx, dir, o.apps, o.objects)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	flux, err := o.crds(ctx, "flux")
 	if err != nil {
-		return err
+		return nil, err
 	}
 	ours, err := o.crds(ctx, "sluice")
 	if err != nil {
-		return err
+		return nil, err
 	}
 	s, err := newScene(ctx, o, dir, w, flux...)
 	if s != nil {
 		defer s.close()
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if s.peer, err = startPeer(ctx, "flux", o.bin, filepath.Join(dir, "flux"), s.kubeconfig); err != nil {
-		return err
+	if s.artifacts, err = lab.FreeAddress(); err != nil {
+		return nil, err
+	}
+	if err := s.start(ctx, "flux", o.bin, filepath.Join(dir, "flux"), lookOften); err != nil {
+		return nil, err
 	}
 	revision, err := w.head(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if _, err := s.firstSync(ctx, revision); err != nil {
-		return err
+		return nil, err
 	}
 	for _, to := range []struct {
 		name, work string
@@ -63,49 +81,71 @@ func (o *options) handOvers(ctx context.Context, r *results) (err error) {
 		{"sluice", toSluice, ours},
 		{"flux", toFlux, flux},
 	} {
-		s.peer.stop()
-		s.peer = nil
-		before, err := s.versions(ctx)
-		if err != nil {
-			return err
-		}
-		if err := s.install(to.crds...); err != nil {
-			return err
-		}
-		s.track.stop() // a CRD that changes ends the watches of its objects
-		if s.track, err = track(ctx, s.api.Resource(kustomizations).Namespace(home)); err != nil {
-			return err
-		}
-		if s.peer, err = startPeer(ctx, to.name, o.bin, filepath.Join(dir, "then-"+to.name), s.kubeconfig); err != nil {
-			return err
-		}
-		c, err := s.reconcileAll(ctx)
+		h, err := s.takeOver(ctx, o, to.name, filepath.Join(dir, "then-"+to.name), to.crds)
 		if err != nil {
 			progress("%s", s.track.summary())
-			return fmt.Errorf("%s: %w", to.work, err)
+			return nil, fmt.Errorf("%s: %w", to.work, err)
 		}
-		after, err := s.versions(ctx)
-		if err != nil {
-			return err
-		}
-		var written, pruned float64
-		for id, version := range before {
-			switch now, there := after[id]; {
-			case !there:
-				pruned++
-				progress("%s: pruned %s", to.work, id)
-			case now != version:
-				if written++; written <= 5 {
-					progress("%s: wrote %s", to.work, id)
-				}
-			}
-		}
-		progress("%s: %d objects, %v written, %v pruned, %v write requests", to.work, len(before), written, pruned, c.objectWrites)
-		// Both directions are Sluice's figures: it must take over, and leave behind, what needs no write.
-		r.add("sluice", to.work, "objects written", "objects", written)
-		r.add("sluice", to.work, "objects pruned", "objects", pruned)
+		h.work = to.work
+		progress("%s: %d objects, %d written, %d pruned, %v write requests", h.work, h.objects, len(h.written), len(h.pruned), h.requests)
+		done = append(done, h)
 	}
-	return nil
+	return done, nil
+}
+
+// takeOver ends the engine, starts another in its place, and asks for everything once.
+func (s *scene) takeOver(ctx context.Context, o *options, name, dir string, crds []string) (h handOver, err error) {
+	s.peer.Stop()
+	s.peer = nil
+	before, err := s.versions(ctx)
+	if err != nil {
+		return h, err
+	}
+	count, err := s.requests(ctx)
+	if err != nil {
+		return h, err
+	}
+	if err := s.Install(crds...); err != nil {
+		return h, err
+	}
+	s.track.stop() // a CRD that changes ends the watches of its objects
+	if s.track, err = track(ctx, s.api.Resource(kustomizations).Namespace(home)); err != nil {
+		return h, err
+	}
+	if err := s.start(ctx, name, o.bin, dir, lookOften); err != nil {
+		return h, err
+	}
+	if _, err := s.reconcileAll(ctx); err != nil {
+		return h, err
+	}
+	after, err := s.versions(ctx)
+	if err != nil {
+		return h, err
+	}
+	end, err := s.requests(ctx)
+	if err != nil {
+		return h, err
+	}
+	h.objects, h.requests = len(before), end.objectWrites-count.objectWrites
+	for id, version := range before {
+		switch now, there := after[id]; {
+		case !there:
+			h.pruned = append(h.pruned, id)
+		case now != version:
+			h.written = append(h.written, id)
+		}
+	}
+	return h, nil
+}
+
+// measureHandOvers adds both directions as Sluice's figures: it must take over, and leave behind, what needs no write.
+func (o *options) measureHandOvers(ctx context.Context, r *results) error {
+	done, err := o.handOvers(ctx)
+	for _, h := range done {
+		r.add("sluice", h.work, "objects written", "objects", float64(len(h.written)))
+		r.add("sluice", h.work, "objects pruned", "objects", float64(len(h.pruned)))
+	}
+	return err
 }
 
 // versions are the resource versions of everything that the workload's Namespaces hold, and of these.

@@ -100,7 +100,7 @@ func run(ctx context.Context) error {
 		}
 	}
 	if o.handOver {
-		try("hand-over", o.handOvers(ctx, r))
+		try("hand-over", o.measureHandOvers(ctx, r))
 	}
 	for _, size := range o.growth {
 		try(fmt.Sprintf("%d Kustomizations", size), o.sequence(ctx, r, "sluice", size))
@@ -162,13 +162,13 @@ func (o *options) sequence(ctx context.Context, r *results, name string, apps in
 	if err != nil {
 		return err
 	}
-	if s.peer, err = startPeer(ctx, name, o.bin, filepath.Join(dir, name), s.kubeconfig); err != nil {
+	if err := s.start(ctx, name, o.bin, filepath.Join(dir, name)); err != nil {
 		return err
 	}
 	if err := s.settle(ctx); err != nil {
 		return err
 	}
-	idle, err := memory("VmRSS", s.peer.pids()...)
+	idle, err := memory("VmRSS", s.peer.PIDs()...)
 	if err != nil {
 		return err
 	}
@@ -197,11 +197,11 @@ func (o *options) sequence(ctx context.Context, r *results, name string, apps in
 		progress("%s, %d: %s: %+v", name, apps, step.work, c)
 		r.addCost(name, key(step.work), c)
 	}
-	now, err := memory("VmRSS", s.peer.pids()...)
+	now, err := memory("VmRSS", s.peer.PIDs()...)
 	if err != nil {
 		return err
 	}
-	peak, err := memory("VmHWM", s.peer.pids()...)
+	peak, err := memory("VmHWM", s.peer.PIDs()...)
 	if err != nil {
 		return err
 	}

@@ -14,6 +14,8 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/sluice-gitops/sluice/bench/lab"
 )
 
 const (
@@ -26,22 +28,25 @@ type scene struct {
 	*server
 	peer  *peer
 	work  *workload
-	git   *gitHost
+	git   *lab.GitHost
 	track *tracker
 	level int // counts the edits, so that no two are alike
+
+	artifacts string // host:port of the artifacts of every engine, as a Service keeps its name; empty: each has its own
 }
 
 // newScene starts an API server and installs the CRDs of the engine; no object and no engine is there yet.
 func newScene(ctx context.Context, o *options, dir string, w *workload, crds ...string) (*scene, error) {
-	s, err := startServer(filepath.Join(dir, "server"), filepath.Join(o.bin, "sluice-cluster"))
+	running, err := lab.StartServer(filepath.Join(dir, "server"), filepath.Join(o.bin, "sluice-cluster"))
 	if err != nil {
 		return nil, err
 	}
+	s := &server{running, running.API}
 	sc := &scene{server: s, work: w}
-	if sc.git, err = startGitHost(ctx, filepath.Dir(w.bare)); err != nil {
+	if sc.git, err = lab.StartGitHost(ctx, filepath.Dir(w.bare)); err != nil {
 		return sc, err
 	}
-	if err := s.install(crds...); err != nil {
+	if err := s.Install(crds...); err != nil {
 		return sc, err
 	}
 	if err := sc.create(ctx, namespaces, "", map[string]any{"kind": "Namespace", "metadata": map[string]any{"name": home}}); err != nil {
@@ -55,18 +60,27 @@ func newScene(ctx context.Context, o *options, dir string, w *workload, crds ...
 	return sc, err
 }
 
+// start starts an engine over the scene; its folder lies in dir.
+func (s *scene) start(ctx context.Context, name, bin, dir string, flags ...string) error {
+	p, err := lab.StartPeer(ctx, name, lab.Setup{Bin: bin, Dir: dir, Kubeconfig: s.Kubeconfig, Storage: s.artifacts, Flags: flags})
+	if err == nil {
+		s.peer = &peer{p}
+	}
+	return err
+}
+
 // close ends everything.
 func (s *scene) close() {
 	if s.peer != nil {
-		s.peer.stop()
+		s.peer.Stop()
 	}
 	if s.track != nil {
 		s.track.stop()
 	}
 	if s.git != nil {
-		s.git.stop()
+		s.git.Stop()
 	}
-	s.server.stop()
+	s.server.Stop()
 }
 
 func (s *scene) create(ctx context.Context, kind schema.GroupVersionResource, ns string, o map[string]any) error {
@@ -79,7 +93,7 @@ func (s *scene) create(ctx context.Context, kind schema.GroupVersionResource, ns
 func (s *scene) populate(ctx context.Context) error {
 	err := s.create(ctx, gitRepositories, home, map[string]any{
 		"kind": "GitRepository", "metadata": map[string]any{"name": "apps"},
-		"spec": map[string]any{"url": s.git.url + "/apps.git", "interval": quiet, "ref": map[string]any{"branch": "main"}},
+		"spec": map[string]any{"url": s.git.URL + "/apps.git", "interval": quiet, "ref": map[string]any{"branch": "main"}},
 	})
 	if err != nil {
 		return err
@@ -177,7 +191,7 @@ func (s *scene) settle(ctx context.Context) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("%s was not quiet for two minutes", s.peer.name)
+	return fmt.Errorf("%s was not quiet for two minutes", s.peer.Name)
 }
 
 // serverCPU is the CPU time of this process's other children, etcd and kube-apiserver.
@@ -187,7 +201,7 @@ func (s *scene) serverCPU() (total float64, err error) {
 		return 0, err
 	}
 	mine := map[int]bool{}
-	for _, pid := range s.peer.pids() {
+	for _, pid := range s.peer.PIDs() {
 		mine[pid] = true
 	}
 	for _, pid := range pids {

@@ -3,19 +3,13 @@ package main
 import (
 	"bufio"
 	"context"
-	"fmt"
-	"net/http"
-	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
-	"sync/atomic"
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/dynamic"
-	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/rest"
-	"sigs.k8s.io/controller-runtime/pkg/envtest"
+
+	"github.com/sluice-gitops/sluice/bench/lab"
 )
 
 // The kinds that are measured.
@@ -27,81 +21,10 @@ var (
 	secrets         = schema.GroupVersionResource{Version: "v1", Resource: "secrets"}
 )
 
-// server is an etcd and a kube-apiserver without any controller beside them, with priority and fairness on, as every
-// cluster has it: Flux's controllers throttle themselves where it is off.
+// server is an API server whose requests are counted.
 type server struct {
-	env        *envtest.Environment
-	config     *rest.Config
-	kubeconfig string
-	api        dynamic.Interface
-	rest       rest.Interface
-	own        atomic.Int64 // requests that the benchmark itself sent, watches aside
-}
-
-// startServer starts an empty API server with its data in dir, out of the control plane's binary.
-func startServer(dir, binary string) (*server, error) {
-	if err := os.MkdirAll(filepath.Join(dir, "data"), 0o755); err != nil {
-		return nil, err
-	}
-	for _, name := range []string{"etcd", "kube-apiserver", "kubectl"} {
-		if err := os.Symlink(binary, filepath.Join(dir, name)); err != nil {
-			return nil, err
-		}
-	}
-	if err := os.Setenv("SLUICE_CLUSTER_EXIT_WITH_PARENT", "1"); err != nil {
-		return nil, err
-	}
-	log, err := os.Create(filepath.Join(dir, "log"))
-	if err != nil {
-		return nil, err
-	}
-	s := &server{env: &envtest.Environment{ControlPlaneStartTimeout: startTimeout, ControlPlaneStopTimeout: startTimeout}}
-	s.env.ControlPlane.Etcd = &envtest.Etcd{Path: filepath.Join(dir, "etcd"), DataDir: filepath.Join(dir, "data"), Out: log, Err: log}
-	s.env.ControlPlane.Etcd.Configure().Set("quota-backend-bytes", "8000000000")
-	api := s.env.ControlPlane.GetAPIServer()
-	api.Path, api.Out, api.Err = filepath.Join(dir, "kube-apiserver"), log, log
-	s.env.ControlPlane.KubectlPath = filepath.Join(dir, "kubectl")
-	api.Configure().Set("service-cluster-ip-range", "10.0.0.0/12").Set("endpoint-reconciler-type", "none").
-		Set("shutdown-watch-termination-grace-period", "1s").Set("shutdown-send-retry-after", "true")
-	if s.config, err = s.env.Start(); err != nil {
-		return nil, fmt.Errorf("start the API server (see %s): %w", log.Name(), err)
-	}
-	s.kubeconfig = filepath.Join(dir, "kubeconfig")
-	if err := os.WriteFile(s.kubeconfig, s.env.KubeConfig, 0o600); err != nil {
-		return nil, err
-	}
-	s.config.QPS = -1
-	s.config.Wrap(func(next http.RoundTripper) http.RoundTripper { return counted{&s.own, next} })
-	if s.api, err = dynamic.NewForConfig(s.config); err != nil {
-		return nil, err
-	}
-	c, err := kubernetes.NewForConfig(s.config)
-	if err != nil {
-		return nil, err
-	}
-	s.rest = c.RESTClient()
-	return s, nil
-}
-
-func (s *server) stop() { _ = s.env.Stop() }
-
-func (s *server) install(crds ...string) error {
-	_, err := envtest.InstallCRDs(s.config, envtest.CRDInstallOptions{Paths: crds, ErrorIfPathMissing: true, MaxTime: startTimeout})
-	return err
-}
-
-// counted counts what passes to the API server, watches aside.
-type counted struct {
-	n    *atomic.Int64
-	next http.RoundTripper
-}
-
-// RoundTrip implements http.RoundTripper.
-func (c counted) RoundTrip(r *http.Request) (*http.Response, error) {
-	if r.URL.Query().Get("watch") == "" {
-		c.n.Add(1)
-	}
-	return c.next.RoundTrip(r)
+	*lab.Server
+	api dynamic.Interface
 }
 
 // requests are counts of requests that the API server has answered.
@@ -114,8 +37,8 @@ type requests struct {
 
 // requests reads the API server's own counters.
 func (s *server) requests(ctx context.Context) (requests, error) {
-	r := requests{own: s.own.Load()}
-	body, err := s.rest.Get().AbsPath("/metrics").DoRaw(ctx)
+	r := requests{own: s.Own.Load()}
+	body, err := s.REST.Get().AbsPath("/metrics").DoRaw(ctx)
 	if err != nil {
 		return r, err
 	}

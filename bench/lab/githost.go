@@ -1,4 +1,4 @@
-package main
+package lab
 
 import (
 	"context"
@@ -10,13 +10,14 @@ import (
 	"strings"
 )
 
-// gitHost serves bare repositories over smart HTTP on loopback, by git's own http-backend.
-type gitHost struct {
-	url    string // without a slash at the end
+// GitHost serves bare repositories over smart HTTP on loopback, by git's own http-backend.
+type GitHost struct {
+	URL    string // without a slash at the end
 	server *http.Server
 }
 
-func startGitHost(ctx context.Context, root string) (*gitHost, error) {
+// StartGitHost serves the bare repositories under root.
+func StartGitHost(ctx context.Context, root string) (*GitHost, error) {
 	out, err := exec.CommandContext(ctx, "git", "--exec-path").Output()
 	if err != nil {
 		return nil, err
@@ -29,9 +30,10 @@ func startGitHost(ctx context.Context, root string) (*gitHost, error) {
 		Path: filepath.Join(strings.TrimSpace(string(out)), "git-http-backend"),
 		Env:  []string{"GIT_PROJECT_ROOT=" + root, "GIT_HTTP_EXPORT_ALL=1"},
 	}
-	g := &gitHost{url: "http://" + l.Addr().String(), server: &http.Server{Handler: h}}
+	g := &GitHost{URL: "http://" + l.Addr().String(), server: &http.Server{Handler: h}}
 	go func() { _ = g.server.Serve(l) }() // ends with Close
 	return g, nil
 }
 
-func (g *gitHost) stop() { _ = g.server.Close() }
+// Stop ends the host.
+func (g *GitHost) Stop() { _ = g.server.Close() }
