@@ -1,6 +1,6 @@
 package source
 
-import "path"
+import "strings"
 
 // Flux leaves these out of every artifact, whatever the folder they are in; see "Excluding files" in the GitRepository
 // specification. A pattern with a slash at its end is for directories.
@@ -12,17 +12,29 @@ var excluded = []string{
 	".goreleaser.yml", ".sops.yaml", ".flux.yaml",
 }
 
+// exclusions are the patterns by what they compare, because every name of every directory that is read is asked about.
+var exclusions = func() (e struct{ anything, directories, endings map[string]bool }) {
+	e.anything, e.directories, e.endings = map[string]bool{}, map[string]bool{}, map[string]bool{}
+	for _, pattern := range excluded {
+		if ending, ok := strings.CutPrefix(pattern, "*"); ok {
+			e.endings[ending] = true
+		} else if name, ok := strings.CutSuffix(pattern, "/"); ok {
+			e.directories[name] = true
+		} else {
+			e.anything[pattern] = true
+		}
+	}
+	return e
+}()
+
 // Excluded reports whether Flux leaves an entry of this name out of its artifacts, and with a directory everything
 // below it.
 func Excluded(name string, dir bool) bool {
-	for _, pattern := range excluded {
-		if only := len(pattern) - 1; pattern[only] == '/' {
-			if !dir {
-				continue
-			}
-			pattern = pattern[:only]
-		}
-		if ok, _ := path.Match(pattern, name); ok {
+	if exclusions.anything[name] || dir && exclusions.directories[name] {
+		return true
+	}
+	for i := len(name) - 1; i >= 0; i-- { // an ending may hold two dots
+		if name[i] == '.' && exclusions.endings[name[i:]] {
 			return true
 		}
 	}
