@@ -9,6 +9,8 @@ import (
 	"slices"
 	"sync/atomic"
 
+	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+
 	"github.com/sluice-gitops/sluice/internal/azure/identity"
 	"github.com/sluice-gitops/sluice/internal/fault"
 	"github.com/sluice-gitops/sluice/internal/keyring"
@@ -27,6 +29,9 @@ type workload struct {
 
 func ownWorkload() workload {
 	c, err := identity.FromEnvironment()
+	if err == nil {
+		tokens.follow(c)
+	}
 	return workload{c, err}
 }
 
@@ -39,6 +44,7 @@ type decrypter struct {
 	warn     func(error)
 	cloud    atomic.Bool // a document named a cloud's key
 	keys     string      // fingerprint of the Secret that secretRef names
+	behalf   involved    // whom the metrics of the tokens name
 }
 
 // decrypter returns who decrypts for obj, nil when spec.decryption is not set.
@@ -48,6 +54,7 @@ func (k *Kustomizations) decrypter(ctx context.Context, obj *Kustomization) (*de
 		return nil, nil
 	}
 	d := &decrypter{
+		behalf:   involved{kustomizev1.KustomizationKind, obj.Namespace, obj.Name, kustomizev1.MetricDecryptWithAzure},
 		identity: keyring.Identity{Name: controllerIdentity}, ring: k.Ring, mac: k.Options.MACPolicy,
 		warn: func(err error) {
 			k.Log.Warn("MAC", "kustomization", obj.Namespace+"/"+obj.Name, "warning", err)
@@ -116,7 +123,7 @@ func (d *decrypter) DataKey(ctx context.Context, doc *sops.Metadata) ([]byte, er
 			}
 		}
 	}
-	return d.ring.For(d.identity).DataKey(ctx, doc)
+	return d.ring.For(d.identity).DataKey(onBehalfOf(ctx, d.behalf), doc)
 }
 
 // fingerprint is that of the Secret that the keys came from, empty if there is none.

@@ -77,8 +77,8 @@ func (g *GitRepositories) auth(ctx context.Context, obj *sourcev1.GitRepository,
 	return auth, nil
 }
 
-// azureToken signs in as the controller's own identity. The token goes to Azure DevOps and to nobody else: whoever may
-// write a GitRepository could otherwise have it sent to themselves.
+// azureToken signs in as spec.serviceAccountName's identity, else as the controller's own. The token goes to Azure DevOps
+// and to nobody else: whoever may write a GitRepository could otherwise have it sent to themselves.
 func (g *GitRepositories) azureToken(ctx context.Context, obj *sourcev1.GitRepository) (string, error) {
 	u, err := url.Parse(obj.Spec.URL)
 	if err != nil || !g.cloud.devOps(u.Hostname()) || u.Scheme != "https" && !g.cloud.insecure {
@@ -86,10 +86,11 @@ func (g *GitRepositories) azureToken(ctx context.Context, obj *sourcev1.GitRepos
 			"spec.provider is azure and spec.url is no https address of Azure DevOps", "its token is sent to dev.azure.com and *.visualstudio.com alone",
 			"correct spec.url, or set spec.provider: generic", nil)
 	}
-	credential, err := g.cloud.azure()
+	credential, err := g.credential(ctx, obj)
 	if err != nil {
 		return "", withReason(err, sourcev1.AuthenticationFailedReason)
 	}
+	ctx = onBehalfOf(ctx, involvedRepository(obj))
 	token, err := credential.GetToken(ctx, policy.TokenRequestOptions{Scopes: []string{devOpsScope}})
 	if err != nil {
 		return "", withReason(err, sourcev1.AuthenticationFailedReason)
@@ -128,13 +129,16 @@ func (g *GitRepositories) githubAuth(ctx context.Context, obj *sourcev1.GitRepos
 	}
 	text, _ := json.Marshal(app)
 	of := sha256.Sum256(text)
-	if state.github.of != of || time.Until(state.github.Expires) < tokenSlack {
+	cached := state.github.of == of && time.Until(state.github.Expires) >= tokenSlack
+	if !cached {
 		token, err := app.Token(ctx)
 		if err != nil {
+			tokens.observe(onBehalfOf(ctx, involvedRepository(obj)), false, err)
 			return auth, err
 		}
 		state.github = githubToken{token, of}
 	}
+	tokens.observe(onBehalfOf(ctx, involvedRepository(obj)), cached, nil)
 	auth.BearerToken, auth.Username, auth.Password = "", source.GitHubUser, state.github.Value
 	return auth, nil
 }

@@ -43,10 +43,14 @@ type GitRepositories struct {
 	Events    recorder
 	Log       *slog.Logger
 
-	cloud   gitCloud
-	mu      sync.Mutex
-	states  map[types.NamespacedName]*gitState
-	retries *backoff
+	Features       Features
+	DefaultAccount string // ServiceAccount that signs in to clouds where an object names none
+
+	cloud      gitCloud
+	identities objectIdentities // of ServiceAccounts
+	mu         sync.Mutex
+	states     map[types.NamespacedName]*gitState
+	retries    *backoff
 }
 
 // gitState is what this process keeps of one GitRepository between two attempts. Attempts of one object never overlap.
@@ -85,6 +89,7 @@ func (g *GitRepositories) Reconcile(ctx context.Context, req ctrl.Request) (ctrl
 		return ctrl.Result{}, nil
 	}
 
+	defer measure(sourcev1.GitRepositoryKind, req.NamespacedName, time.Now())
 	base := obj.DeepCopy()
 	cond := conditions{&obj.Status.Conditions, obj.Generation}
 	rev, included, err := g.attempt(ctx, &obj, cond)
@@ -256,6 +261,8 @@ func (g *GitRepositories) forget(ctx context.Context, obj *sourcev1.GitRepositor
 	name := client.ObjectKeyFromObject(obj)
 	g.Revisions.Delete(gitKey(name))
 	g.retries.reset(name)
+	unmeasure(sourcev1.GitRepositoryKind, name)
+	tokens.forget(involvedRepository(obj))
 	g.mu.Lock()
 	delete(g.states, name)
 	g.mu.Unlock()

@@ -62,6 +62,7 @@ func (k *Kustomizations) forget(name types.NamespacedName) {
 	k.drifts.forget(name)
 	k.live.Forget(plan.Owner{Name: name.Name, Namespace: name.Namespace})
 	unmeasure(kustomizev1.KustomizationKind, name)
+	tokens.forget(involved{kustomizev1.KustomizationKind, name.Namespace, name.Name, kustomizev1.MetricDecryptWithAzure})
 }
 
 // restore puts the status that was written last in the place of the cache's. We are its only writer.

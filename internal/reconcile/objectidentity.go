@@ -23,8 +23,8 @@ const (
 	maxIdentities    = 1000
 )
 
-// objectIdentities holds one Azure identity per ServiceAccount that decrypts for its namespace's Kustomizations. The name
-// is the key ring's partition: it changes with the account (a deleted and recreated one is another) and with what its
+// objectIdentities holds one Azure identity per ServiceAccount that decrypts or fetches for objects of its namespace. The
+// name is the key ring's partition: it changes with the account (a deleted and recreated one is another) and with what its
 // annotations say.
 type objectIdentities struct {
 	mu    sync.Mutex
@@ -39,15 +39,19 @@ func (k *Kustomizations) decryptionAccount(obj *Kustomization) string {
 	return k.Options.DefaultDecryptionServiceAccount
 }
 
-// objectIdentity returns the partition and Azure identity of a ServiceAccount. There is no falling back to the
-// controller's identity: err is what documents that need Azure fail with.
+// objectIdentity returns the partition and Azure identity of a ServiceAccount that decrypts for obj.
 func (k *Kustomizations) objectIdentity(ctx context.Context, obj *Kustomization, account string) (name string, w *identity.Workload, err error) {
-	key := types.NamespacedName{Namespace: obj.Namespace, Name: account}
+	return k.identities.account(ctx, k.Reader, k.Client, types.NamespacedName{Namespace: obj.Namespace, Name: account}, "spec.decryption.serviceAccountName")
+}
+
+// account returns the partition and Azure identity of a ServiceAccount that field names. There is no falling back to the
+// controller's identity: err is what everything that needs Azure fails with.
+func (o *objectIdentities) account(ctx context.Context, reader client.Reader, c client.Client, key types.NamespacedName, field string) (name string, w *identity.Workload, err error) {
 	name = "serviceaccount/" + key.String()
 	var sa corev1.ServiceAccount
-	if err := k.Reader.Get(ctx, key, &sa); err != nil {
+	if err := reader.Get(ctx, key, &sa); err != nil {
 		f := accountFault("SLU-IDENTITY-091", key, "ServiceAccount "+key.String()+" cannot be read", err.Error(),
-			"kubectl create serviceaccount "+key.Name+" -n "+key.Namespace+", or correct spec.decryption.serviceAccountName")
+			"kubectl create serviceaccount "+key.Name+" -n "+key.Namespace+", or correct "+field)
 		if !apierrors.IsNotFound(err) {
 			f.Fix = "grant the controller get on serviceaccounts in namespace " + key.Namespace
 		}
@@ -67,11 +71,11 @@ func (k *Kustomizations) objectIdentity(ctx context.Context, obj *Kustomization,
 			"kubectl annotate serviceaccount "+key.Name+" -n "+key.Namespace+" "+strings.Join(set, " "))
 	}
 	name += "@" + string(sa.UID) + "/" + tenantID + "/" + clientID
-	w, err = k.identities.of(name, identity.Config{
+	w, err = o.of(name, identity.Config{
 		ClientID: clientID, TenantID: tenantID, AuthorityHost: os.Getenv("AZURE_AUTHORITY_HOST"),
 		TokenFile: "TokenRequest of ServiceAccount " + key.String(),
 		Assertion: func(ctx context.Context) (string, error) {
-			token, _, err := requestToken(ctx, k.Client, key, []string{azureAudience})
+			token, _, err := requestToken(ctx, c, key, []string{azureAudience})
 			return token, err
 		},
 	})
@@ -88,7 +92,11 @@ func (o *objectIdentities) of(name string, cfg identity.Config) (*identity.Workl
 	if err != nil {
 		return nil, err
 	}
+	tokens.follow(w)
 	if o.known == nil || len(o.known) >= maxIdentities {
+		for _, old := range o.known {
+			tokens.evict(old)
+		}
 		o.known = map[string]*identity.Workload{}
 	}
 	o.known[name] = w

@@ -64,6 +64,7 @@ type Options struct {
 	InsecureKubeConfigTLS           bool   // spec.kubeConfig may skip the check of the server's certificate
 	DefaultDecryptionServiceAccount string // for spec.decryption
 	DefaultKubeConfigServiceAccount string // for spec.kubeConfig.configMapRef
+	DefaultSourceServiceAccount     string // for a GitRepository's provider
 
 	Log *slog.Logger
 }
@@ -115,10 +116,12 @@ func Run(ctx context.Context, o Options) error {
 	artifacts := &Artifacts{Dir: filepath.Join(o.StoragePath, "artifacts"), Host: o.StorageAdvAddr}
 	repos := newGitRepositories(mgr.GetClient(), mgr.GetAPIReader(), revisions, artifacts, filepath.Join(o.StoragePath, "mirrors"))
 	repos.Events, repos.Log = sourceEvents, o.Log
+	repos.Features, repos.DefaultAccount = o.Features, o.DefaultSourceServiceAccount
 	if err := repos.setup(mgr, o.Concurrent); err != nil {
 		return err
 	}
-	ring := keyring.New(keyring.Options{TTL: o.DataKeyTTL})
+	ring := keyring.New(keyring.Options{TTL: o.DataKeyTTL, Observe: dataKeys.observe})
+	dataKeys.follow(ring)
 	watches, err := live.New(o.Config, mgr.GetRESTMapper(), live.Options{FieldManager: applyFieldManager, Log: o.Log})
 	if err != nil {
 		return err

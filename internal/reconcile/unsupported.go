@@ -24,7 +24,6 @@ func unsupportedInGitRepository(r *sourcev1.GitRepository) error {
 		set   bool
 	}{
 		{"spec.provider " + s.Provider, s.Provider == sourcev1.GitProviderAWS},
-		{"spec.serviceAccountName", s.ServiceAccountName != ""},
 	} {
 		if f.set {
 			return unsupported("GitRepository/"+r.Namespace+"/"+r.Name, f.field)

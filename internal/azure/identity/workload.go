@@ -66,6 +66,10 @@ type Workload struct {
 	cred    *azidentity.ClientAssertionCredential
 	refused map[string]refusal
 	last    Claims // of the token that was exchanged last
+
+	observe func(ctx context.Context, cached bool, err error)
+	held    map[string]struct{} // what tokens were obtained for, since New or Renew
+	asked   bool                // the call under way needed an assertion
 }
 
 type refusal struct {
@@ -111,7 +115,7 @@ func FromFile(path string) Assertion {
 
 // New returns the federated identity that cfg describes. It sends nothing.
 func New(cfg Config) (*Workload, error) {
-	w := &Workload{cfg: cfg, now: cfg.Clock, turn: make(chan struct{}, 1), refused: map[string]refusal{}}
+	w := &Workload{cfg: cfg, now: cfg.Clock, turn: make(chan struct{}, 1), refused: map[string]refusal{}, held: map[string]struct{}{}}
 	if w.now == nil {
 		w.now = time.Now
 	}
@@ -140,6 +144,18 @@ func (w *Workload) Renew() {
 	defer w.mu.Unlock()
 	w.cred = cred
 	clear(w.refused)
+	clear(w.held)
+}
+
+// Observe has f told of every GetToken that got as far as an answer: whether it was served without an exchange, and what
+// it failed with. Call it before the first GetToken; f must be quick and safe for concurrent use.
+func (w *Workload) Observe(f func(ctx context.Context, cached bool, err error)) { w.observe = f }
+
+// Tokens counts the tokens that are kept: one for each resource that one was obtained for.
+func (w *Workload) Tokens() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.held)
 }
 
 // Claims returns what the service-account token says now: a doctor shows it without an exchange.
@@ -163,17 +179,26 @@ func (w *Workload) GetToken(ctx context.Context, opts policy.TokenRequestOptions
 	key := strings.Join(opts.Scopes, " ") + "|" + opts.TenantID + "|" + opts.Claims
 
 	w.mu.Lock()
+	w.asked = false
 	cred, r, ok := w.cred, w.refused[key], false
 	if ok = r.err != nil && w.now().Before(r.until); !ok {
 		delete(w.refused, key)
 	}
 	w.mu.Unlock()
 	if ok {
+		w.tell(ctx, true, r.err)
 		return azcore.AccessToken{}, r.err
 	}
 
 	token, err := cred.GetToken(ctx, opts)
+	w.mu.Lock()
+	cached := !w.asked
+	if err == nil && cred == w.cred {
+		w.held[key] = struct{}{}
+	}
+	w.mu.Unlock()
 	if err == nil {
+		w.tell(ctx, cached, nil)
 		return token, nil
 	}
 	if ctxErr := ctx.Err(); ctxErr != nil {
@@ -183,13 +208,23 @@ func (w *Workload) GetToken(ctx context.Context, opts policy.TokenRequestOptions
 	w.mu.Lock()
 	w.refused[key] = refusal{err, w.now().Add(negativeTTL)}
 	w.mu.Unlock()
+	w.tell(ctx, false, err)
 	return azcore.AccessToken{}, err
+}
+
+func (w *Workload) tell(ctx context.Context, cached bool, err error) {
+	if w.observe != nil {
+		w.observe(ctx, cached, err)
+	}
 }
 
 // credential builds a credential with empty caches. The assertion passes through here so that faults can show the
 // claims of the very token that was refused.
 func (w *Workload) credential() (*azidentity.ClientAssertionCredential, error) {
 	return azidentity.NewClientAssertionCredential(w.cfg.TenantID, w.cfg.ClientID, func(ctx context.Context) (string, error) {
+		w.mu.Lock()
+		w.asked = true
+		w.mu.Unlock()
 		token, err := w.cfg.Assertion(ctx)
 		if err != nil {
 			return "", unreadable(w.cfg, err)
