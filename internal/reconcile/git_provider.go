@@ -58,7 +58,7 @@ func (g *GitRepositories) auth(ctx context.Context, obj *sourcev1.GitRepository,
 	if err != nil {
 		return source.Auth{}, err
 	}
-	auth.Proxy = proxy
+	auth.Proxy, auth.KexAlgorithms, auth.HostKeyAlgorithms = proxy, g.KexAlgorithms, g.HostKeyAlgorithms
 	switch obj.GetProvider() {
 	case sourcev1.GitProviderAzure:
 		token, err := g.azureToken(ctx, obj)

@@ -46,6 +46,8 @@ type GitRepositories struct {
 	Features       Features
 	DefaultAccount string // ServiceAccount that signs in to clouds where an object names none
 
+	KexAlgorithms, HostKeyAlgorithms []string // of ssh remotes; nil: the defaults of package source
+
 	cloud      gitCloud
 	identities objectIdentities // of ServiceAccounts
 	mu         sync.Mutex

@@ -50,6 +50,7 @@ type Options struct {
 	NoCrossNamespaceRefs  bool
 	DefaultServiceAccount string
 	EnableLeaderElection  bool
+	LeaderElection        LeaderElection
 	DataKeyTTL            time.Duration // how long unwrapped data keys are kept; 1 h
 	VerifyInterval        time.Duration // how often everything is compared although no watch shows a change; 24 h
 	MACPolicy             sops.MACPolicy
@@ -65,6 +66,8 @@ type Options struct {
 	DefaultDecryptionServiceAccount string // for spec.decryption
 	DefaultKubeConfigServiceAccount string // for spec.kubeConfig.configMapRef
 	DefaultSourceServiceAccount     string // for a GitRepository's provider
+
+	SSHKexAlgorithms, SSHHostKeyAlgorithms []string // the most preferred first; nil: the defaults of package source
 
 	Log *slog.Logger
 }
@@ -117,6 +120,7 @@ func Run(ctx context.Context, o Options) error {
 	repos := newGitRepositories(mgr.GetClient(), mgr.GetAPIReader(), revisions, artifacts, filepath.Join(o.StoragePath, "mirrors"))
 	repos.Events, repos.Log = sourceEvents, o.Log
 	repos.Features, repos.DefaultAccount = o.Features, o.DefaultSourceServiceAccount
+	repos.KexAlgorithms, repos.HostKeyAlgorithms = o.SSHKexAlgorithms, o.SSHHostKeyAlgorithms
 	if err := repos.setup(mgr, o.Concurrent); err != nil {
 		return err
 	}
@@ -153,7 +157,7 @@ func newManager(o Options) (ctrl.Manager, error) {
 		Metrics:                 metricsserver.Options{BindAddress: orOff(o.MetricsAddr)},
 		HealthProbeBindAddress:  orOff(o.HealthAddr),
 		LeaderElection:          o.EnableLeaderElection,
-		LeaderElectionID:        "kustomize-controller-leader-election",
+		LeaderElectionID:        leaseName(o.WatchLabelSelector),
 		LeaderElectionNamespace: o.Namespace,
 		Cache: cache.Options{ByObject: map[client.Object]cache.ByObject{
 			&sourcev1.GitRepository{}: {Label: selector},
@@ -162,6 +166,7 @@ func newManager(o Options) (ctrl.Manager, error) {
 		// Credentials and substitution variables are read when they are needed and kept nowhere.
 		Client: client.Options{Cache: &client.CacheOptions{DisableFor: []client.Object{&corev1.Secret{}, &corev1.ConfigMap{}}}},
 	}
+	o.LeaderElection.apply(&opts)
 	if err := configCache(o, opts.Cache.ByObject); err != nil {
 		return nil, err
 	}

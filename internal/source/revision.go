@@ -42,7 +42,9 @@ type Auth struct {
 
 	Identity           []byte // SSH private key, PEM
 	IdentityPassphrase []byte
-	KnownHosts         []byte // OpenSSH known_hosts; required for ssh
+	KnownHosts         []byte   // OpenSSH known_hosts; required for ssh
+	KexAlgorithms      []string // for ssh, the most preferred first; nil: Go's
+	HostKeyAlgorithms  []string // for ssh, the most preferred first; nil: those of the known hosts
 
 	Proxy *url.URL // for http and https remotes, in place of the environment's: http, https or socks5
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -53,12 +54,31 @@ func newSSHSession(ep *endpoint, auth Auth) (*sshSession, error) {
 		user = "git"
 	}
 	return &sshSession{ep: ep, config: &ssh.ClientConfig{
+		Config:            ssh.Config{KeyExchanges: auth.KexAlgorithms},
 		User:              user,
 		Auth:              []ssh.AuthMethod{ssh.PublicKeys(signer)},
-		HostKeyAlgorithms: hosts.algorithms(ep.address()),
+		HostKeyAlgorithms: preferred(auth.HostKeyAlgorithms, hosts.algorithms(ep.address())),
 		HostKeyCallback:   hosts.check(ep),
 		ClientVersion:     "SSH-2.0-sluice",
 	}}, nil
+}
+
+// preferred is wanted without what the known hosts cannot answer, known if nothing is wanted. Where nothing is left, the
+// wish is kept as it is: the connection then fails, and says why.
+func preferred(wanted, known []string) []string {
+	if len(wanted) == 0 {
+		return known
+	}
+	var both []string
+	for _, a := range wanted {
+		if len(known) == 0 || slices.Contains(known, a) {
+			both = append(both, a)
+		}
+	}
+	if len(both) == 0 {
+		return wanted
+	}
+	return both
 }
 
 // parseIdentity leaves the parser's own errors out of what it returns.
