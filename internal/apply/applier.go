@@ -44,6 +44,8 @@ type Options struct {
 	Concurrency  int             // requests at a time, 16 if 0
 	Mapper       meta.RESTMapper // kinds to resources, shared between appliers of one cluster; made if nil
 	StageTimeout time.Duration   // how long definitions may take until they can be used, 60 s if 0
+
+	MigrateAPIVersion bool // see migrate
 }
 
 // Applier applies to one cluster as one identity. It is safe for concurrent use.

@@ -19,6 +19,7 @@ import (
 type item struct {
 	target target
 	body   []byte // of the apply request; nil: nothing to apply
+	yield  []byte // of the apply itself, where it leaves ignored fields to others; nil: body
 	change plan.Change
 	lock   string // resourceVersion that a takeover relies on
 	fault  *fault.Fault
@@ -135,7 +136,8 @@ func (a *Applier) try(ctx context.Context, p *plan.Plan, it *item, fresh bool) *
 	}
 	it.merged = live.DryRun
 	it.change, err = p.Decide(desired, live)
-	if err != nil && plan.Immutable(err) || err == nil && unread(it.change, live) {
+	ignores := live.DryRun != nil && p.Ignore.Concerns(live.DryRun)
+	if err != nil && plan.Immutable(err) || err == nil && unread(it.change, live, ignores) {
 		if live.Object, err = it.target.read(ctx); err != nil {
 			return fail(err)
 		}
@@ -150,7 +152,13 @@ func (a *Applier) try(ctx context.Context, p *plan.Plan, it *item, fresh bool) *
 	if it.change.Live = live.DryRun; it.change.Live == nil || it.change.Action == plan.Unchanged && live.Object != nil {
 		it.change.Live = live.Object // it stays so: the dry-run may have gained ownership of fields, which is not stored
 	}
-	it.unowned = live.Object != nil && live.DryRun != nil && !reflect.DeepEqual(a.fields(live.Object), a.fields(live.DryRun))
+	it.unowned = live.Object != nil && live.DryRun != nil && !reflect.DeepEqual(
+		a.fields(p.Ignore.Strip(live.Object, live.DryRun)), a.fields(p.Ignore.Strip(live.DryRun, live.DryRun)))
+	if it.yield = nil; ignores && it.change.Action == plan.Configured {
+		if it.yield, err = a.yield(p, it.body, live); err != nil {
+			return fail(err)
+		}
+	}
 	if live.DryRun != nil {
 		it.lock = live.DryRun.GetResourceVersion()
 	}
@@ -162,6 +170,13 @@ func (a *Applier) attempt(ctx context.Context, it *item, fresh bool) (plan.Live,
 	merged, r, err := a.dryRun(ctx, it.target, it.body)
 	if fresh && unrouted(err) {
 		merged, r, err = a.dryRunSoon(ctx, it)
+	}
+	if a.MigrateAPIVersion && undeclared(err) {
+		if migrated, merr := it.target.migrate(ctx, it.change.Desired.GetAPIVersion(), a.FieldManager); merr != nil {
+			return plan.Live{}, r, merr
+		} else if migrated {
+			merged, r, err = a.dryRun(ctx, it.target, it.body)
+		}
 	}
 	if err != nil && apierrors.ReasonForError(err) == "" {
 		return plan.Live{}, r, err
@@ -176,6 +191,6 @@ func (a *Applier) attempt(ctx context.Context, it *item, fresh bool) (plan.Live,
 }
 
 // unread says whether the decision hangs on a live object that was not read: the dry-run may have changed something.
-func unread(c plan.Change, l plan.Live) bool {
-	return c.Action == plan.Configured && l.Object == nil && len(c.TakeOver) == 0 && len(c.Remove) == 0
+func unread(c plan.Change, l plan.Live, ignores bool) bool {
+	return c.Action == plan.Configured && l.Object == nil && (ignores || len(c.TakeOver) == 0 && len(c.Remove) == 0)
 }

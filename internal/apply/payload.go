@@ -32,6 +32,15 @@ func payload(u *unstructured.Unstructured) ([]byte, error) {
 	return json.Marshal(u.Object)
 }
 
+// yield returns the body with which the apply leaves what the plan ignores of the live object as it is.
+func (a *Applier) yield(p *plan.Plan, body []byte, l plan.Live) ([]byte, error) {
+	u := &unstructured.Unstructured{}
+	if err := u.UnmarshalJSON(body); err != nil {
+		return nil, err
+	}
+	return json.Marshal(p.Ignore.Yield(u, l.Object, l.DryRun, a.FieldManager).Object)
+}
+
 // public returns what may be kept and looked at of an object: no data of Secrets, no managedFields.
 func public(u *unstructured.Unstructured) *unstructured.Unstructured {
 	if u == nil {

@@ -107,7 +107,7 @@ func (r *run) stage(ctx context.Context, s plan.Stage) error {
 			return err
 		}
 	}
-	if s.Stage == inventory.Resources {
+	if s.Stage == inventory.Resources || s.Stage == inventory.Early {
 		return nil
 	}
 	return r.await(ctx, items)

@@ -28,7 +28,11 @@ func (a *Applier) write(ctx context.Context, p *plan.Plan, it *item) *fault.Faul
 	}
 	if err == nil && it.fault == nil && it.change.Writes() {
 		var live *unstructured.Unstructured
-		if live, err = a.apply(ctx, it.target, it.body); err == nil {
+		body := it.body
+		if it.yield != nil {
+			body = it.yield
+		}
+		if live, err = a.apply(ctx, it.target, body); err == nil {
 			it.change.Live, it.written = live, true
 		}
 	}
@@ -64,7 +68,7 @@ func (a *Applier) clear(ctx context.Context, it *item) error {
 // locked to it: if someone else writes in between, the object is tried anew.
 func (a *Applier) takeOver(ctx context.Context, p *plan.Plan, it *item) error {
 	for try := 1; ; try++ {
-		body, err := a.takeOverPatch(it)
+		body, err := a.takeOverPatch(p, it)
 		if err != nil || body == nil {
 			return err
 		}
@@ -85,11 +89,11 @@ type patchOp struct {
 }
 
 // takeOverPatch returns the patch, or nil if there is nothing to take over.
-func (a *Applier) takeOverPatch(it *item) ([]byte, error) {
+func (a *Applier) takeOverPatch(p *plan.Plan, it *item) ([]byte, error) {
 	var ops []patchOp
 	if len(it.change.TakeOver) > 0 {
 		var managers []ssa.FieldManager
-		for _, m := range plan.TakenOver {
+		for _, m := range p.Managers() {
 			managers = append(managers, ssa.FieldManager{Name: m.Prefix, OperationType: m.Operation})
 		}
 		entries, err := ssa.PatchReplaceFieldsManagers(it.merged, managers, a.FieldManager)

@@ -5,23 +5,24 @@ import (
 	"strings"
 )
 
-// Stage says in which of the three rounds an object is applied. Each round is finished, and the first two waited for,
-// before the next begins.
+// Stage says in which of the rounds an object is applied. Each round is finished, and the first two waited for, before
+// the next begins.
 type Stage int
 
 // The rounds, as Flux has them.
 const (
 	Definitions Stage = iota // CustomResourceDefinitions, Namespaces, ClusterRoles: others need them to exist
 	Classes                  // kinds that end in Class: others name them
+	Early                    // kinds that --custom-apply-stage-kinds names
 	Resources                // everything else
 )
 
 // String names the stage for messages.
 func (s Stage) String() string {
-	return [...]string{"definitions", "classes", "resources"}[s]
+	return [...]string{"definitions", "classes", "custom kinds", "resources"}[s]
 }
 
-// Stage returns the round that id belongs to.
+// Stage returns the round that id belongs to, where no flag says otherwise; never Early.
 func (id ID) Stage() Stage {
 	switch {
 	case id.Kind == "CustomResourceDefinition" && id.Group == "apiextensions.k8s.io",

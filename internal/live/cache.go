@@ -38,9 +38,10 @@ import (
 
 // Options tune a Cache. The zero value is ready to use.
 type Options struct {
-	FieldManager string        // whose fields are ours; "kustomize-controller" if empty
-	SyncTimeout  time.Duration // how long Ensure waits, 10 s if 0
-	Log          *slog.Logger  // nil: silent
+	FieldManager string         // whose fields are ours; "kustomize-controller" if empty
+	SyncTimeout  time.Duration  // how long Ensure waits, 10 s if 0
+	Log          *slog.Logger   // nil: silent
+	TakeOver     []plan.Manager // whose fields an apply takes over; plan.TakenOver if nil
 
 	watchTimeout time.Duration // after which the API server ends a watch; the reflector's own 5 to 10 min if 0
 }
@@ -81,8 +82,12 @@ func New(cfg *rest.Config, mapper meta.RESTMapper, opts Options) (*Cache, error)
 	if err != nil {
 		return nil, fmt.Errorf("client of the API server: %w", err)
 	}
+	prints := newPrinter(opts.FieldManager)
+	if opts.TakeOver != nil {
+		prints.taken = opts.TakeOver
+	}
 	return &Cache{
-		Options: opts, client: client, mapper: mapper, prints: newPrinter(opts.FieldManager),
+		Options: opts, client: client, mapper: mapper, prints: prints,
 		drifts: newQueue[inventory.ID, Drift](), moved: newQueue[plan.Owner, plan.Owner](),
 		started: make(chan struct{}), kinds: map[schema.GroupKind]map[string]*kind{},
 	}, nil

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -27,12 +28,15 @@ type digest [16]byte
 type printer struct {
 	key     []byte
 	manager string // whose fields count
+
+	taken  []plan.Manager // see plan.Options.TakeOver
+	ignore *sync.Map      // plan.Owner → plan.Ignore
 }
 
 func newPrinter(manager string) printer {
 	key := make([]byte, 32)
 	rand.Read(key) // never fails
-	return printer{key, manager}
+	return printer{key, manager, plan.TakenOver, &sync.Map{}}
 }
 
 // sum is a digest being made. Every value is written with its kind and length, so that no two structures run together.
@@ -123,7 +127,7 @@ func (p printer) live(u *unstructured.Unstructured) digest {
 	for _, key := range plan.Leftovers(u) {
 		s.text('L', key)
 	}
-	for _, name := range foreign(u) {
+	for _, name := range p.foreign(u) {
 		s.text('F', name)
 	}
 	return s.digest()
@@ -183,12 +187,12 @@ func managers(u *unstructured.Unstructured) func(func(map[string]any) bool) {
 }
 
 // foreign returns the managers whose fields an apply takes over.
-func foreign(u *unstructured.Unstructured) []string {
+func (p printer) foreign(u *unstructured.Unstructured) []string {
 	var names []string
 	for e := range managers(u) {
 		name, _ := e["manager"].(string)
 		op, _ := e["operation"].(string)
-		taken := slices.ContainsFunc(plan.TakenOver, func(m plan.Manager) bool {
+		taken := slices.ContainsFunc(p.taken, func(m plan.Manager) bool {
 			return string(m.Operation) == op && strings.HasPrefix(name, m.Prefix)
 		})
 		if taken && plain(e) && !slices.Contains(names, name) {

@@ -113,6 +113,21 @@ func (k *kind) release(id inventory.ID, match func(*legacy) bool) bool {
 	return true
 }
 
+// Ignoring says which fields of the owner's objects are left to others: changes to them are no drift. What was left under
+// other rules counts no longer.
+func (c *Cache) Ignoring(owner plan.Owner, rules plan.Ignore) {
+	old, _ := c.prints.ignore.Load(owner)
+	if had, _ := old.(plan.Ignore); had.Equal(rules) {
+		return
+	}
+	if len(rules) == 0 {
+		c.prints.ignore.Delete(owner)
+	} else {
+		c.prints.ignore.Store(owner, rules)
+	}
+	c.Forget(owner)
+}
+
 // Forget releases everything that was left for the owner.
 func (c *Cache) Forget(owner plan.Owner) {
 	h := unique.Make(owner)

@@ -46,11 +46,15 @@ const longest = 160
 
 // see takes from an object what is kept. Strings are copied, so that none holds the buffer that the object came in.
 func (p printer) see(u *unstructured.Unstructured) *sighting {
-	s := &sighting{print: p.live(u), whole: p.whole(u), manager: strings.Clone(p.culprit(u))}
+	owner, _ := plan.OwnerOf(u)
+	heeded := u
+	if rules, ok := p.ignore.Load(owner); ok {
+		heeded = rules.(plan.Ignore).Strip(u, u)
+	}
+	s := &sighting{print: p.live(heeded), whole: p.whole(heeded), manager: strings.Clone(p.culprit(u)), owner: owner}
 	s.Name, s.Namespace = strings.Clone(u.GetName()), strings.Clone(u.GetNamespace())
 	s.UID, s.ResourceVersion = u.GetUID(), strings.Clone(u.GetResourceVersion())
 	s.rv, _ = strconv.ParseUint(s.ResourceVersion, 10, 64)
-	s.owner, _ = plan.OwnerOf(u)
 	s.marked = plan.Ask(u) == plan.AskNothing
 	s.verdict = health.Of(inventory.IDOf(u), u)
 	if len(s.verdict.Message) > longest {

@@ -84,7 +84,7 @@ func (p *Plan) Decide(desired *unstructured.Unstructured, l Live) (Change, error
 		return is(Created, "it did not exist")
 	}
 	if !marked(desired, KeySSA, "Merge") && !marked(live, KeySSA, "Merge") {
-		c.TakeOver, c.Remove = foreign(l.DryRun.GetManagedFields()), Leftovers(l.DryRun)
+		c.TakeOver, c.Remove = foreign(l.DryRun.GetManagedFields(), p.Managers()), Leftovers(l.DryRun)
 		if len(c.TakeOver) > 0 {
 			return is(Configured, "the fields of %s are taken over", strings.Join(c.TakeOver, ", "))
 		}
@@ -98,7 +98,7 @@ func (p *Plan) Decide(desired *unstructured.Unstructured, l Live) (Change, error
 	if l.Object == nil {
 		return is(Configured, "it differs from the manifest")
 	}
-	fields := Changed(l.Object, l.DryRun)
+	fields := Changed(p.Ignore.Strip(l.Object, l.DryRun), p.Ignore.Strip(l.DryRun, l.DryRun))
 	if len(fields) == 0 {
 		return is(Unchanged, "")
 	}

@@ -90,10 +90,10 @@ func differ(fields []string) string {
 
 // foreign returns the managers in the entries whose fields are taken over: kubectl in all its roles, and what stood
 // before the first server-side apply. Without it, a field that kubectl once set would outlive its removal from Git.
-func foreign(entries []metav1.ManagedFieldsEntry) []string {
+func foreign(entries []metav1.ManagedFieldsEntry, managers []Manager) []string {
 	var names []string
 	for _, e := range entries {
-		if e.Subresource == "" && taken(e) && !slices.Contains(names, e.Manager) {
+		if e.Subresource == "" && taken(e, managers) && !slices.Contains(names, e.Manager) {
 			names = append(names, e.Manager)
 		}
 	}
@@ -115,8 +115,25 @@ var TakenOver = []Manager{
 	{"kustomize-controller", metav1.ManagedFieldsOperationUpdate},
 }
 
-func taken(e metav1.ManagedFieldsEntry) bool {
-	return slices.ContainsFunc(TakenOver, func(m Manager) bool {
+// Managers are those whose fields the plan takes over.
+func (o Options) Managers() []Manager {
+	if o.TakeOver == nil {
+		return TakenOver
+	}
+	return o.TakeOver
+}
+
+// Overriding returns TakenOver and the managers of --override-manager, in both operations.
+func Overriding(names []string) []Manager {
+	all := slices.Clone(TakenOver)
+	for _, name := range names {
+		all = append(all, Manager{name, metav1.ManagedFieldsOperationApply}, Manager{name, metav1.ManagedFieldsOperationUpdate})
+	}
+	return all
+}
+
+func taken(e metav1.ManagedFieldsEntry, managers []Manager) bool {
+	return slices.ContainsFunc(managers, func(m Manager) bool {
 		return e.Operation == m.Operation && strings.HasPrefix(e.Manager, m.Prefix)
 	})
 }

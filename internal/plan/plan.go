@@ -17,11 +17,13 @@
 package plan
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/sluice-gitops/sluice/internal/fault"
 	"github.com/sluice-gitops/sluice/internal/inventory"
@@ -29,9 +31,12 @@ import (
 
 // Options are the fields of a Kustomization's spec that bear on its plan.
 type Options struct {
-	Owner Owner
-	Force bool // spec.force: replace objects whose immutable fields differ
-	Prune bool // spec.prune
+	Owner    Owner
+	Force    bool                      // spec.force: replace objects whose immutable fields differ
+	Prune    bool                      // spec.prune
+	Ignore   Ignore                    // spec.ignore
+	TakeOver []Manager                 // whose fields are taken over; TakenOver if nil
+	Early    map[schema.GroupKind]bool // kinds with a stage of their own before the resources
 }
 
 // Stage is what is applied in one round, in order.
@@ -56,11 +61,12 @@ func New(desired []*unstructured.Unstructured, old inventory.Set, opts Options) 
 	}
 	sorted := slices.Clone(desired)
 	slices.SortStableFunc(sorted, func(a, b *unstructured.Unstructured) int {
-		return inventory.Compare(inventory.IDOf(a), inventory.IDOf(b))
+		x, y := inventory.IDOf(a), inventory.IDOf(b)
+		return cmp.Or(cmp.Compare(opts.stage(x), opts.stage(y)), inventory.Compare(x, y))
 	})
 	p := &Plan{Options: opts, Old: old, New: inventory.Of(sorted)}
 	for _, u := range sorted {
-		stage := inventory.IDOf(u).Stage()
+		stage := opts.stage(inventory.IDOf(u))
 		if n := len(p.Stages); n == 0 || p.Stages[n-1].Stage != stage {
 			p.Stages = append(p.Stages, Stage{Stage: stage})
 		}
@@ -68,6 +74,14 @@ func New(desired []*unstructured.Unstructured, old inventory.Set, opts Options) 
 		last.Objects = append(last.Objects, u)
 	}
 	return p, nil
+}
+
+// stage is the round that an object is applied in.
+func (o Options) stage(id inventory.ID) inventory.Stage {
+	if s := id.Stage(); s != inventory.Resources || !o.Early[id.GroupKind()] {
+		return s
+	}
+	return inventory.Early
 }
 
 // Union returns what must be in the inventory before anything is written: the old and the new set.

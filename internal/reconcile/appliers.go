@@ -17,6 +17,8 @@ type appliers struct {
 	cfg    *rest.Config
 	mapper meta.RESTMapper
 
+	migrate bool // gate MigrateAPIVersion
+
 	mu    sync.Mutex
 	users map[user]*target
 }
@@ -30,8 +32,8 @@ type target struct {
 	reader  client.Reader
 }
 
-func newAppliers(cfg *rest.Config, mapper meta.RESTMapper) *appliers {
-	return &appliers{cfg: cfg, mapper: mapper, users: map[user]*target{}}
+func newAppliers(cfg *rest.Config, mapper meta.RESTMapper, migrate bool) *appliers {
+	return &appliers{cfg: cfg, mapper: mapper, migrate: migrate, users: map[user]*target{}}
 }
 
 // of returns the target for a ServiceAccount of namespace, or for the connection's own user if account is empty. remote
@@ -54,7 +56,7 @@ func (s *appliers) of(remote *cluster, namespace, account string) (*target, erro
 	if who.account != "" {
 		cfg.Impersonate = rest.ImpersonationConfig{UserName: who.account}
 	}
-	a, err := apply.New(cfg, apply.Options{FieldManager: applyFieldManager, Mapper: mapper})
+	a, err := apply.New(cfg, apply.Options{FieldManager: applyFieldManager, Mapper: mapper, MigrateAPIVersion: s.migrate})
 	if err != nil {
 		return nil, err
 	}

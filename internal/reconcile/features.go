@@ -18,6 +18,7 @@ const (
 	DisableConfigWatchers        Feature = "DisableConfigWatchers"
 	DisableFailFastBehavior      Feature = "DisableFailFastBehavior"
 	ExternalArtifact             Feature = "ExternalArtifact"
+	MigrateAPIVersion            Feature = "MigrateAPIVersion"
 )
 
 // defaults are Flux 1.9's.
@@ -28,13 +29,14 @@ var defaults = map[Feature]bool{
 	DisableConfigWatchers:        false,
 	DisableFailFastBehavior:      false,
 	ExternalArtifact:             false,
+	MigrateAPIVersion:            false,
 }
 
 // idle are Flux's gates about something that does not exist here: there is no status poller and no cache of Secrets, a
 // newer revision always ends a health check, and sources are read from memory.
 var idle = []Feature{
 	"CacheSecretsAndConfigMaps", "CancelHealthCheckOnNewRevision", "DirectSourceFetch", "DisableStatusPollerCache",
-	"GroupChangeLog", "MigrateAPIVersion",
+	"GroupChangeLog",
 }
 
 // Features holds the gates that were set, the others have their defaults. Nil is ready to use.

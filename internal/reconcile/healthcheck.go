@@ -105,7 +105,7 @@ func (k *Kustomizations) checkHealth(ctx context.Context, a *attempt) (time.Dura
 			a.cond.set(meta.HealthyCondition, "True", meta.SucceededReason, "Health check passed in "+time.Since(w.since).Round(time.Millisecond).String())
 		}
 		return k.tellApplied(a, w.summary), nil
-	case len(sum.Failed) > 0 || time.Now().After(w.deadline):
+	case len(sum.Failed) > 0 && !k.Options.Features.On(DisableFailFastBehavior) || time.Now().After(w.deadline):
 		f := &fault.Fault{
 			Code: "SLU-HEALTH-001", Hop: fault.HopHealth, Object: "Kustomization/" + a.name.String(),
 			Seen: "not healthy at revision " + a.rev.Name, Why: sum.String(), Reason: meta.HealthCheckFailedReason,

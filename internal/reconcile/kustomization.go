@@ -61,7 +61,7 @@ type Kustomizations struct {
 func newKustomizations(mgr ctrl.Manager, o Options, r *Revisions, ring *keyring.Ring, watches *live.Cache) *Kustomizations {
 	return &Kustomizations{
 		Client: mgr.GetClient(), Reader: mgr.GetAPIReader(), Options: o, Revisions: r, Ring: ring,
-		workload: ownWorkload(), appliers: newAppliers(o.Config, mgr.GetRESTMapper()), live: watches, drifts: newDrifts(), keys: newKeys(mgr.GetAPIReader()),
+		workload: ownWorkload(), appliers: newAppliers(o.Config, mgr.GetRESTMapper(), o.Features.On(MigrateAPIVersion)), live: watches, drifts: newDrifts(), keys: newKeys(mgr.GetAPIReader()),
 		retries: newBackoff(), memories: map[types.NamespacedName]*memory{},
 	}
 }

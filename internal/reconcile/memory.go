@@ -60,6 +60,7 @@ func (k *Kustomizations) forget(name types.NamespacedName) {
 	k.retries.reset(name)
 	k.blocked.Delete(name)
 	k.drifts.forget(name)
+	k.live.Ignoring(plan.Owner{Name: name.Name, Namespace: name.Namespace}, nil)
 	k.live.Forget(plan.Owner{Name: name.Name, Namespace: name.Namespace})
 	unmeasure(kustomizev1.KustomizationKind, name)
 	tokens.forget(involved{kustomizev1.KustomizationKind, name.Namespace, name.Name, kustomizev1.MetricDecryptWithAzure})

@@ -81,9 +81,9 @@ func TestFieldsThatAreNotImplementedAreRefusedNotIgnored(t *testing.T) {
 	if err := unsupportedInKustomization(k); err != nil {
 		t.Errorf("a plain Kustomization is refused: %v", err)
 	}
-	k.Spec.Ignore = []kustomizev1.IgnoreRule{{}}
-	if err := unsupportedInKustomization(k); !terminal(err) || !strings.Contains(err.Error(), "spec.ignore") {
-		t.Errorf("spec.ignore: %v", err)
+	k.Spec.SourceRef.Kind = "HelmChart"
+	if err := unsupportedInKustomization(k); !terminal(err) || !strings.Contains(err.Error(), "spec.sourceRef.kind HelmChart") {
+		t.Errorf("spec.sourceRef.kind: %v", err)
 	}
 	r := &sourcev1.GitRepository{Spec: sourcev1.GitRepositorySpec{Provider: sourcev1.GitProviderAWS}}
 	if err := unsupportedInGitRepository(r); !terminal(err) || !strings.Contains(err.Error(), "spec.provider") {

@@ -68,7 +68,15 @@ func (k *Kustomizations) pipeline(ctx context.Context, a *attempt) (summary stri
 	if err != nil {
 		return "", fmt.Errorf("status.inventory: %w", err)
 	}
-	work, err := plan.New(rendered.Objects, old, plan.Options{Owner: owner, Force: a.obj.Spec.Force, Prune: a.obj.Spec.Prune})
+	ignore, err := ignoreOf(a.obj)
+	if err != nil {
+		return "", err
+	}
+	k.live.Ignoring(owner, ignore)
+	work, err := plan.New(rendered.Objects, old, plan.Options{
+		Owner: owner, Force: a.obj.Spec.Force, Prune: a.obj.Spec.Prune, Ignore: ignore,
+		TakeOver: plan.Overriding(k.Options.OverrideManagers), Early: k.Options.CustomApplyStageKinds,
+	})
 	if err != nil {
 		return "", err
 	}

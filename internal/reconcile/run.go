@@ -16,6 +16,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	"k8s.io/client-go/kubernetes"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
@@ -28,6 +29,7 @@ import (
 
 	"github.com/sluice-gitops/sluice/internal/keyring"
 	"github.com/sluice-gitops/sluice/internal/live"
+	"github.com/sluice-gitops/sluice/internal/plan"
 	"github.com/sluice-gitops/sluice/internal/sops"
 )
 
@@ -60,6 +62,9 @@ type Options struct {
 	IntervalJitter int    // percent by which intervals are spread
 
 	WatchConfigsLabelSelector string // ConfigMaps and Secrets whose changes are followed; Flux's label if empty
+
+	OverrideManagers      []string                  // further field managers, by prefix, whose fields become ours
+	CustomApplyStageKinds map[schema.GroupKind]bool // applied after definitions and classes, before everything else
 
 	InsecureKubeConfigExec          bool   // spec.kubeConfig may start programs
 	InsecureKubeConfigTLS           bool   // spec.kubeConfig may skip the check of the server's certificate
@@ -126,7 +131,7 @@ func Run(ctx context.Context, o Options) error {
 	}
 	ring := keyring.New(keyring.Options{TTL: o.DataKeyTTL, Observe: dataKeys.observe})
 	dataKeys.follow(ring)
-	watches, err := live.New(o.Config, mgr.GetRESTMapper(), live.Options{FieldManager: applyFieldManager, Log: o.Log})
+	watches, err := live.New(o.Config, mgr.GetRESTMapper(), live.Options{FieldManager: applyFieldManager, TakeOver: plan.Overriding(o.OverrideManagers), Log: o.Log})
 	if err != nil {
 		return err
 	}

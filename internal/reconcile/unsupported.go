@@ -7,7 +7,7 @@ import (
 )
 
 // unsupported says which field of the object is one that this release does not implement. Ignoring it could apply
-// something that its author meant to prevent (verify, ignore), so the object is refused as a whole.
+// something that its author meant to prevent (verify), so the object is refused as a whole.
 func unsupported(object, field string) error {
 	return &fault.Fault{
 		Code: "SLU-API-001", Hop: fault.HopAPI, Object: object,
@@ -38,7 +38,6 @@ func unsupportedInKustomization(k *Kustomization) error {
 		field string
 		set   bool
 	}{
-		{"spec.ignore", len(s.Ignore) > 0},
 		{"spec.sourceRef.kind " + s.SourceRef.Kind, s.SourceRef.Kind != sourcev1.GitRepositoryKind && newExternal(s.SourceRef.Kind) == nil},
 	} {
 		if f.set {
