@@ -10,8 +10,6 @@ import (
 	kustypes "sigs.k8s.io/kustomize/api/types"
 	"sigs.k8s.io/kustomize/kyaml/resid"
 	"sigs.k8s.io/yaml"
-
-	"github.com/sluice-gitops/sluice/internal/source"
 )
 
 // placeKustomization puts the kustomization that is built into the overlay, under the name it has in the tree: the path's
@@ -80,7 +78,6 @@ func (r *renderer) scan(dir, prefix string) ([]string, error) {
 	for _, e := range entries {
 		p, ref := path.Join(dir, e.Name), prefix+"/"+e.Name
 		switch {
-		case source.Excluded(e.Name, e.Dir): // not in an artifact, so Flux never generates from it
 		case e.Dir:
 			isBase, err := r.hasKustomization(p)
 			if err != nil {

@@ -52,7 +52,7 @@ func load(t testing.TB, file string) (*txtar.Archive, Request) {
 		}
 	}
 	req := Request{
-		Tree: source.MapTree(files), Path: s.Path, Vars: s.Vars, LooseVars: s.LooseVars, Encrypted: fakeEncrypted,
+		Tree: source.Artifact(source.MapTree(files)), Path: s.Path, Vars: s.Vars, LooseVars: s.LooseVars, Encrypted: fakeEncrypted,
 		Kustomization: &kustomizev1.Kustomization{Spec: s.Spec},
 	}
 	if s.Decryption {

@@ -51,3 +51,15 @@ func BenchmarkUnchanged(b *testing.B) {
 		}
 	}
 }
+
+func TestTheTreeAloneDecidesWhatIsGeneratedFrom(t *testing.T) {
+	tree := source.MapTree(map[string]string{ // what spec.ignore of a source has brought back
+		"apps/.github/cm.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: shown\n",
+	})
+	for want, tree := range map[int]source.Tree{1: tree, 0: source.Artifact(tree)} {
+		res, err := Render(t.Context(), Request{Tree: tree, Path: "apps"})
+		if err != nil || len(res.Objects) != want {
+			t.Errorf("%d objects, %v; want %d", len(res.Objects), err, want)
+		}
+	}
+}
