@@ -79,25 +79,25 @@ func (r *reconciler) kustomization(name string) reconciliation {
 				return err
 			}
 		}
-		return r.one(ctx, c, kustomizations, key, "applied revision ")
+		return r.one(ctx, c, kustomizations, key)
 	}
 }
 
 func (r *reconciler) gitRepository(name, namespace string) reconciliation {
 	return func(ctx context.Context, c client.Client) error {
-		return r.one(ctx, c, gitRepositories, types.NamespacedName{Namespace: namespace, Name: name}, "fetched revision ")
+		return r.one(ctx, c, gitRepositories, types.NamespacedName{Namespace: namespace, Name: name})
 	}
 }
 
 // one annotates the object and waits until the controller has handled the request, telling each step as flux does.
-func (r *reconciler) one(ctx context.Context, c client.Client, k kind, key types.NamespacedName, success string) error {
+func (r *reconciler) one(ctx context.Context, c client.Client, k kind, key types.NamespacedName) error {
 	o := k.empty()
 	if err := c.Get(ctx, key, o); err != nil {
 		return notFound(err, k, key)
 	}
 	if suspended, _, _ := k.spec(o); suspended {
-		return &fault.Fault{Code: "SLU-KUBERNETES-010", Hop: fault.HopAPI, Object: k.name + "/" + key.String(), Seen: "it is suspended", Exit: fault.ExitNo,
-			Fix: fmt.Sprintf(`kubectl -n %s patch %s %s --type merge -p '{"spec":{"suspend":false}}'`, key.Namespace, k.name, key.Name)}
+		return &fault.Fault{Code: "SLU-KUBERNETES-010", Hop: fault.HopAPI, Object: k.name + "/" + key.String(), Seen: "it is suspended", Why: o.GetAnnotations()[annotationReason], Exit: fault.ExitNo,
+			Fix: fmt.Sprintf("sluice resume %s %s -n %s", k.argument(), key.Name, key.Namespace)}
 	}
 	r.say("►", "annotating %s %s in %s namespace", k.name, key.Name, key.Namespace)
 	asked := time.Now().Format(time.RFC3339Nano)
@@ -116,7 +116,7 @@ func (r *reconciler) one(ctx context.Context, c client.Client, k kind, key types
 	if err := c.Get(ctx, key, o); err != nil {
 		return explainKube(err)
 	}
-	r.say("✔", "%s%s", success, k.revision(o))
+	r.say("✔", "%s%s", k.done, k.revision(o))
 	return nil
 }
 
@@ -149,11 +149,14 @@ func (r *reconciler) wait(ctx context.Context, c client.Client, k kind, key type
 	}
 }
 
-func (r *reconciler) say(glyph, format string, args ...any) {
-	if style(r.streams).ASCII {
+func (r *reconciler) say(glyph, format string, args ...any) { say(r.streams, glyph, format, args...) }
+
+// say tells a step on stderr, with flux's glyphs.
+func say(s Streams, glyph, format string, args ...any) {
+	if style(s).ASCII {
 		glyph = map[string]string{"►": ">", "✔": "ok", "◎": "..", "✗": "x"}[glyph]
 	}
-	fmt.Fprintf(r.streams.Err, glyph+" "+format+"\n", args...)
+	fmt.Fprintf(s.Err, glyph+" "+format+"\n", args...)
 }
 
 func notFound(err error, k kind, key types.NamespacedName) error {

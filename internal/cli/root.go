@@ -63,6 +63,7 @@ func newRoot(s Streams) *cobra.Command {
 		newUp(s), newDown(s), newEnv(s), newSupervise(s),
 		newGet(s), newReconcile(s), newBuild(s),
 		newController(s), newVersion(s),
+		newSuspend(s), newResume(s),
 	)
 	return root
 }

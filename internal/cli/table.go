@@ -12,9 +12,11 @@ import (
 type table struct {
 	headers []string
 	rows    [][]string
+	width   []int // that columns have at least
 }
 
-func (t table) print(w io.Writer, header bool) {
+// print returns the widths of the columns.
+func (t table) print(w io.Writer, header bool) []int {
 	lines := t.rows
 	if header {
 		upper := make([]string, len(t.headers))
@@ -23,7 +25,8 @@ func (t table) print(w io.Writer, header bool) {
 		}
 		lines = append([][]string{upper}, t.rows...)
 	}
-	width := make([]int, len(t.headers))
+	width := make([]int, max(len(t.headers), len(t.width), len(lines[0])))
+	copy(width, t.width)
 	for _, l := range lines {
 		for i, cell := range l {
 			width[i] = max(width[i], utf8.RuneCountInString(cell))
@@ -38,4 +41,5 @@ func (t table) print(w io.Writer, header bool) {
 			fmt.Fprint(w, cell, strings.Repeat(" ", width[i]-utf8.RuneCountInString(cell)), "\t")
 		}
 	}
+	return width
 }
