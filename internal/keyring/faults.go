@@ -3,6 +3,7 @@ package keyring
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/getsops/sops/v3/keys"
@@ -19,6 +20,10 @@ func (s *session) explain(doc *sops.Metadata, got, need int) error {
 		if a.plausible {
 			real = append(real, a)
 		}
+	}
+	// Where some recipients were really asked, that there is no way to others is no news.
+	if asked := slices.DeleteFunc(slices.Clone(real), func(a attempt) bool { return a.absent }); len(asked) > 0 {
+		real = asked
 	}
 	switch {
 	case len(real) == 0:
@@ -96,8 +101,13 @@ func (s *session) holdings() string {
 	for _, e := range s.id.PGP {
 		out = append(out, "the PGP key "+hexUpper(e.PrimaryKey.Fingerprint))
 	}
-	if s.id.Azure != nil {
-		out = append(out, "an Azure identity")
+	for _, have := range []struct {
+		it   bool
+		name string
+	}{{s.id.Azure != nil, "an Azure identity"}, {s.id.AWS != nil, "an AWS identity"}, {s.id.Google != nil, "a Google identity"}, {s.id.Vault != nil, "a Vault token"}} {
+		if have.it {
+			out = append(out, have.name)
+		}
 	}
 	if len(out) == 0 {
 		return "no age key, no PGP key and no Azure identity"
@@ -113,8 +123,14 @@ func fixFor(kinds map[string]bool) string {
 		return "put the PGP key into the Secret that spec.decryption.secretRef names: kubectl create secret generic sops-gpg -n flux-system --from-file=sops.asc=<armored private key>"
 	case kinds["azure_kv"]:
 		return `give the controller an Azure identity: the label azure.workload.identity/use: "true" on the pod template of kustomize-controller`
+	case kinds["kms"]:
+		return "give the controller an AWS identity: kubectl annotate serviceaccount -n flux-system kustomize-controller eks.amazonaws.com/role-arn=<role ARN>"
+	case kinds["gcp_kms"]:
+		return "put a service account's key into the Secret that spec.decryption.secretRef names, as its entry sops.gcp-kms"
+	case kinds["hc_vault"]:
+		return "put a token into the Secret that spec.decryption.secretRef names, as its entry sops.vault-token"
 	}
-	return "add an age, PGP or Azure Key Vault recipient to the file, whose kinds of recipients are not supported yet: sops rotate -i --add-azure-kv <key URL> <file>"
+	return "add a recipient that the identity can open: sops rotate -i --add-azure-kv <key URL> <file>"
 }
 
 func describe(k keys.MasterKey) string {

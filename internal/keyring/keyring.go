@@ -12,6 +12,7 @@ package keyring
 
 import (
 	"context"
+	"net/http"
 	"time"
 
 	"filippo.io/age"
@@ -33,6 +34,7 @@ type Identity struct {
 	AzureErr error
 	Age      []age.Identity
 	PGP      openpgp.EntityList
+	Clouds
 
 	// fingerprint is set for identities that are read from Secrets, again and again: equal ones keep their memory.
 	fingerprint [32]byte
@@ -48,7 +50,11 @@ type Options struct {
 	Timeout   time.Duration       // of one unwrapping, retries included; 0: 30 s. The caller's context may end earlier
 	Clock     func() time.Time    // nil: time.Now, whose monotonic reading makes a set clock harmless
 	Suffixes  []string            // of vault host names; nil: Azure's
-	Observe   func(cached bool)   // told of each wrapped data key that was looked for in memory; nil: nobody
+	Services  Services            // where the other key services are
+
+	// RoundTripper carries the requests to the other key services; nil: a transport with the environment's proxy.
+	RoundTripper http.RoundTripper
+	Observe      func(cached bool) // told of each wrapped data key that was looked for in memory; nil: nobody
 }
 
 // Ring holds the data keys and Key Vault clients of all identities. It is safe for concurrent use.
@@ -115,9 +121,17 @@ func (o *opener) DataKey(ctx context.Context, doc *sops.Metadata) ([]byte, error
 
 // partition returns the identity's share of the ring. What its former credentials unwrapped is dropped.
 func (r *Ring) partition(id Identity) *partition {
-	p, stale := r.parts.get(id, r.newVaults)
+	p, stale := r.parts.get(id, r.newPartition)
 	if stale != nil {
 		r.cache.drop(stale)
+	}
+	return p
+}
+
+func (r *Ring) newPartition(id Identity) *partition {
+	p := &partition{fingerprint: id.fingerprint, cred: id.Azure, clouds: id.Clouds, clients: r.newClients(id)}
+	if id.Azure != nil {
+		p.vaults = r.newVaults(id.Azure)
 	}
 	return p
 }

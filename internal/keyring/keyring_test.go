@@ -329,9 +329,13 @@ func TestSecretEntriesThatCannotBeUsedAreNamed(t *testing.T) {
 		{"sops.azure-kv", "tenantId: t\nclientSecret: " + canary, "SLU-KEYRING-011"},
 		{"sops.azure-kv", "tenantId: 'a b'\nclientId: c\nclientSecret: " + canary, "SLU-KEYRING-011"},
 		{"sops.azure-kv", "tenantId: t\nclientId: c\nclientCertificate: " + canary, "SLU-KEYRING-011"},
-		{"sops.aws-kms", canary, "SLU-KEYRING-012"},
-		{"sops.gcp-kms", canary, "SLU-KEYRING-012"},
-		{"sops.vault-token", canary, "SLU-KEYRING-012"},
+		{"sops.aws-kms", "aws_access_key_id: " + canary, "SLU-KEYRING-011"},
+		{"sops.aws-kms", "{" + canary, "SLU-KEYRING-011"},
+		{"sops.gcp-kms", canary, "SLU-KEYRING-011"},
+		{"sops.gcp-kms", `{"type":"external_account","credential_source":{"file":"CANARY-4711"}}`, "SLU-KEYRING-011"},
+		{"sops.gcp-kms", `{"type":"service_account","token_uri":"https://evil.test/googleapis.com/"}`, "SLU-KEYRING-011"},
+		{"sops.gcp-kms", `{"type":"service_account","private_key":"CANARY-4711"}`, "SLU-KEYRING-011"},
+		{"sops.vault-token", canary + "\n" + canary, "SLU-KEYRING-011"},
 		{"identity.txt", canary, "SLU-KEYRING-010"},
 	} {
 		_, err := FromSecret("ns/ks", map[string][]byte{tt.entry: []byte(tt.value)})

@@ -15,8 +15,10 @@ import (
 type partition struct {
 	fingerprint [32]byte
 	cred        azcore.TokenCredential
-	vaults      *keyvault.Client // nil without an Azure credential
-	flights     singleflight.Group
+	clouds      Clouds
+	clients
+	vaults  *keyvault.Client // nil without an Azure credential
+	flights singleflight.Group
 }
 
 type parts struct {
@@ -26,17 +28,14 @@ type parts struct {
 
 // get returns the partition of an identity, making it if there is none. stale is a partition that it replaces because
 // the identity's credentials changed.
-func (s *parts) get(id Identity, vaults func(azcore.TokenCredential) *keyvault.Client) (p, stale *partition) {
+func (s *parts) get(id Identity, make func(Identity) *partition) (p, stale *partition) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	old := s.byName[id.Name]
 	if old != nil && old.serves(id) {
 		return old, nil
 	}
-	p = &partition{fingerprint: id.fingerprint, cred: id.Azure}
-	if id.Azure != nil {
-		p.vaults = vaults(id.Azure)
-	}
+	p = make(id)
 	s.byName[id.Name] = p
 	return p, old
 }
@@ -58,8 +57,13 @@ func (p *partition) serves(id Identity) bool {
 	if id.fingerprint != [32]byte{} {
 		return true
 	}
-	if p.cred == nil || id.Azure == nil {
-		return p.cred == nil && id.Azure == nil
+	return same(p.cred, id.Azure) && p.clouds.AWS == id.AWS && same(p.clouds.Google, id.Google) && p.clouds.Vault == id.Vault
+}
+
+// same compares two credentials by identity. Those of a kind that cannot be compared are never the same.
+func same(a, b any) bool {
+	if a == nil || b == nil {
+		return a == nil && b == nil
 	}
-	return reflect.TypeOf(p.cred) == reflect.TypeOf(id.Azure) && reflect.TypeOf(p.cred).Comparable() && p.cred == id.Azure
+	return reflect.TypeOf(a) == reflect.TypeOf(b) && reflect.TypeOf(a).Comparable() && a == b
 }

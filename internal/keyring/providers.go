@@ -12,7 +12,10 @@ import (
 	pgparmor "github.com/ProtonMail/go-crypto/openpgp/armor"
 	sopsage "github.com/getsops/sops/v3/age"
 	"github.com/getsops/sops/v3/azkv"
+	"github.com/getsops/sops/v3/gcpkms"
+	"github.com/getsops/sops/v3/hcvault"
 	"github.com/getsops/sops/v3/keys"
+	sopskms "github.com/getsops/sops/v3/kms"
 	"github.com/getsops/sops/v3/pgp"
 
 	"github.com/sluice-gitops/sluice/internal/azure/keyvault"
@@ -21,15 +24,28 @@ import (
 // maxPart bounds what a decrypted data key may be: 32 bytes, one more as a Shamir part.
 const maxPart = 4 << 10
 
-// cost orders recipients: what this process can do alone comes before the network.
-func cost(k keys.MasterKey) int {
+// cost orders recipients: what this process can do alone comes before the network, and where the identity cannot sign
+// in comes last.
+func (s *session) cost(k keys.MasterKey) int {
+	able := true
 	switch k.(type) {
 	case *sopsage.MasterKey:
 		return 0
 	case *pgp.MasterKey:
 		return 1
+	case *azkv.MasterKey:
+		able = s.part.vaults != nil
+	case *sopskms.MasterKey:
+		able = s.part.aws != nil
+	case *gcpkms.MasterKey:
+		able = s.part.google != nil
+	case *hcvault.MasterKey:
+		able = s.part.transit != nil
 	}
-	return 2
+	if able {
+		return 2
+	}
+	return 3
 }
 
 // unwrap asks one recipient's provider for the data key.
@@ -41,6 +57,12 @@ func (s *session) unwrap(ctx context.Context, k keys.MasterKey) ([]byte, error) 
 		return s.unwrapPGP(ctx, k)
 	case *azkv.MasterKey:
 		return s.unwrapAzure(ctx, k)
+	case *sopskms.MasterKey:
+		return s.unwrapAWS(ctx, k)
+	case *gcpkms.MasterKey:
+		return s.unwrapGoogle(ctx, k)
+	case *hcvault.MasterKey:
+		return s.unwrapTransit(ctx, k)
 	}
 	return nil, errNotOurs
 }
@@ -103,10 +125,7 @@ func openPGP(k *pgp.MasterKey, list openpgp.EntityList) ([]byte, error) {
 
 func (s *session) unwrapAzure(ctx context.Context, k *azkv.MasterKey) ([]byte, error) {
 	if s.part.vaults == nil {
-		if s.id.AzureErr != nil {
-			return nil, s.id.AzureErr
-		}
-		return nil, errNotOurs
+		return nil, orNotOurs(s.id.AzureErr)
 	}
 	id := azureID(k)
 	enc, err := keyvault.DecodeEnc(k.EncryptedKey)
@@ -138,6 +157,12 @@ func (s *session) plausible(k keys.MasterKey) bool {
 		return holdsPGP(s.id.PGP, k.Fingerprint)
 	case *azkv.MasterKey:
 		return s.id.Azure != nil || s.id.AzureErr != nil
+	case *sopskms.MasterKey:
+		return s.id.AWS != nil || s.id.AWSErr != nil
+	case *gcpkms.MasterKey:
+		return s.id.Google != nil || s.id.GoogleErr != nil
+	case *hcvault.MasterKey:
+		return s.id.Vault != nil || s.id.VaultErr != nil
 	}
 	return false
 }

@@ -20,6 +20,8 @@ import (
 
 	"github.com/sluice-gitops/sluice/internal/azure/identity"
 	"github.com/sluice-gitops/sluice/internal/fault"
+	"github.com/sluice-gitops/sluice/internal/kms/aws"
+	"github.com/sluice-gitops/sluice/internal/kms/gcp"
 )
 
 // Entries of a decryption Secret, as Flux names them.
@@ -27,16 +29,19 @@ const (
 	entryAge     = ".agekey"
 	entryPGP     = ".asc"
 	entryAzureKV = "sops.azure-kv"
+	entryAWS     = "sops.aws-kms"
+	entryGoogle  = "sops.gcp-kms"
+	entryVault   = "sops.vault-token"
+
+	// entryVaultAddress, which Flux does not have, binds the token to servers.
+	entryVaultAddress = "sops.vault-address"
 )
 
-// otherClouds are entries of Flux's that this version cannot use.
-var otherClouds = map[string]string{
-	"sops.aws-kms": "AWS KMS", "sops.gcp-kms": "Google Cloud KMS", "sops.vault-token": "HashiCorp Vault",
-}
-
 // FromSecret reads the decryption Secret of a Kustomization: *.agekey (age identities, one a line, # comments, or one
-// SSH private key), *.asc (armored PGP private keys) and sops.azure-kv (a service principal, JSON or YAML). name becomes
-// the identity's. Entries of other names are left alone, as Flux does, as long as there is one to use.
+// SSH private key), *.asc (armored PGP private keys), sops.azure-kv (a service principal, JSON or YAML), sops.aws-kms (an
+// access key, YAML), sops.gcp-kms (a service account's key, JSON) and sops.vault-token, with sops.vault-address for the
+// servers that the token may be sent to. name becomes the identity's. Entries of other names are left alone, as Flux
+// does, as long as there is one to use.
 //
 // Its errors are faults of hop "keyring" that name the Secret's entry, never what it holds.
 func FromSecret(name string, data map[string][]byte) (Identity, error) {
@@ -55,9 +60,12 @@ func fromSecret(name string, data map[string][]byte, client azcore.ClientOptions
 			err = id.addPGP(data[entry])
 		case entry == entryAzureKV:
 			err = id.addAzure(data[entry], client)
-		case otherClouds[entry] != "":
-			return Identity{}, entryFault("012", name, entry, otherClouds[entry]+" is not supported yet",
-				"add an age, PGP or Azure Key Vault recipient to the files, and its key to the Secret")
+		case entry == entryAWS:
+			err = id.addAWS(data[entry])
+		case entry == entryGoogle:
+			id.Google, err = gcp.FromServiceAccountKey(bytes.TrimSpace(data[entry]), gcp.Endpoints{})
+		case entry == entryVault:
+			id.Vault, err = secretVault(data[entry], data[entryVaultAddress])
 		default:
 			continue
 		}
@@ -68,7 +76,7 @@ func fromSecret(name string, data map[string][]byte, client azcore.ClientOptions
 	}
 	if used == 0 {
 		return Identity{}, entryFault("010", name, strings.Join(slices.Sorted(maps.Keys(data)), ", "),
-			"none of the entries is one that decryption can use: *.agekey, *.asc or sops.azure-kv",
+			"none of the entries is one that decryption can use: *.agekey, *.asc, sops.azure-kv, sops.aws-kms, sops.gcp-kms or sops.vault-token",
 			"kubectl create secret generic sops-age -n flux-system --from-file=age.agekey=<key file>")
 	}
 	return id, nil
@@ -153,6 +161,23 @@ func (id *Identity) addPGP(raw []byte) error {
 	if !found {
 		return errors.New("it holds no armored PGP private key")
 	}
+	return nil
+}
+
+// addAWS reads an access key.
+func (id *Identity) addAWS(raw []byte) error {
+	var c struct {
+		ID      string `json:"aws_access_key_id"`
+		Secret  string `json:"aws_secret_access_key"`
+		Session string `json:"aws_session_token"`
+	}
+	if yaml.Unmarshal(raw, &c) != nil {
+		return errors.New("it is neither JSON nor YAML")
+	}
+	if c.ID == "" || c.Secret == "" {
+		return errors.New("aws_access_key_id and aws_secret_access_key must both be set")
+	}
+	id.AWS = aws.Static(c.ID, c.Secret, c.Session)
 	return nil
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"github.com/sluice-gitops/sluice/internal/azure/identity"
 	"github.com/sluice-gitops/sluice/internal/azure/keyvault"
+	"github.com/sluice-gitops/sluice/internal/kms"
 	"github.com/sluice-gitops/sluice/internal/sops"
 )
 
@@ -29,6 +30,7 @@ type attempt struct {
 	recipient keys.MasterKey
 	err       error
 	plausible bool // the identity holds, or should hold, this recipient's private half
+	absent    bool // the identity has no way to sign in there
 }
 
 // errNotOurs marks a recipient that the identity has no key for.
@@ -84,7 +86,7 @@ func (s *session) open(ctx context.Context, g getsops.KeyGroup) ([]byte, error) 
 	}
 	s.ring.opts.Observe(false)
 	order := append(getsops.KeyGroup(nil), g...)
-	sort.SliceStable(order, func(i, j int) bool { return cost(order[i]) < cost(order[j]) })
+	sort.SliceStable(order, func(i, j int) bool { return s.cost(order[i]) < s.cost(order[j]) })
 	for _, k := range order {
 		part, err := s.unwrapOnce(ctx, k)
 		if err == nil {
@@ -93,7 +95,7 @@ func (s *session) open(ctx context.Context, g getsops.KeyGroup) ([]byte, error) 
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		s.attempts = append(s.attempts, attempt{k, err, s.plausible(k) && !errors.Is(err, errNotOurs)})
+		s.attempts = append(s.attempts, attempt{k, err, s.plausible(k) && !errors.Is(err, errNotOurs), s.cost(k) == 3})
 	}
 	return nil, nil
 }
@@ -145,5 +147,5 @@ func (s *session) guarded(ctx context.Context, k keys.MasterKey) (part []byte, e
 // to use.
 func turnedAway(err error) bool {
 	var refused *identity.Refused
-	return keyvault.Denied(err) || errors.As(err, &refused)
+	return keyvault.Denied(err) || errors.As(err, &refused) || kms.Denied(err)
 }

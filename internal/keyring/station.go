@@ -116,6 +116,12 @@ func stationFix(kinds map[string]bool) string {
 		return "gpg --import <private key file>"
 	case kinds["azure_kv"]:
 		return "az login"
+	case kinds["kms"]:
+		return "aws sso login"
+	case kinds["gcp_kms"]:
+		return "gcloud auth application-default login"
+	case kinds["hc_vault"]:
+		return "vault login"
 	}
 	return "sign in to the service that holds one of the keys"
 }

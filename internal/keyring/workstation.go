@@ -12,6 +12,9 @@ import (
 	"strings"
 
 	"filippo.io/age/plugin"
+
+	"github.com/sluice-gitops/sluice/internal/kms/aws"
+	"github.com/sluice-gitops/sluice/internal/kms/gcp"
 )
 
 // WorkstationOptions say where a person's keys are. The zero value is this process's own user and environment.
@@ -59,6 +62,8 @@ func Workstation(_ context.Context, o WorkstationOptions) (Identity, error) {
 		s.ui.RequestValue = func(_, prompt string, _ bool) (string, error) { return o.Ask(prompt) }
 	}
 	id := Identity{Name: "workstation", Azure: &defaultAzure{}, station: s}
+	id.AWS, id.Google = aws.Default(o.AWSProfile), gcp.Default(gcp.Endpoints{})
+	id.Vault, id.VaultErr = s.vault()
 	_, err := rand.Read(id.fingerprint[:])
 	return id, err
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rsa"
+	"encoding/base64"
 	"fmt"
 	"strings"
 	"time"
@@ -11,7 +12,10 @@ import (
 	"github.com/ProtonMail/go-crypto/openpgp"
 	pgparmor "github.com/ProtonMail/go-crypto/openpgp/armor"
 	"github.com/getsops/sops/v3/azkv"
+	"github.com/getsops/sops/v3/gcpkms"
+	"github.com/getsops/sops/v3/hcvault"
 	"github.com/getsops/sops/v3/keys"
+	sopskms "github.com/getsops/sops/v3/kms"
 	"github.com/getsops/sops/v3/pgp"
 
 	"github.com/sluice-gitops/sluice/internal/azure/keyvault"
@@ -114,6 +118,24 @@ func (o *Online) wrap(ctx context.Context, recipient keys.MasterKey, dataKey []b
 		}
 		enc, err := o.id.station.sealPGP(ctx, k, dataKey)
 		return enc, true, err
+	case *sopskms.MasterKey:
+		if p.aws == nil {
+			return nil, true, o.cannot(recipient, o.id.AWSErr)
+		}
+		raw, err := p.aws.Encrypt(ctx, awsKey(k), dataKey)
+		return base64Std(raw), true, err
+	case *gcpkms.MasterKey:
+		if p.google == nil {
+			return nil, true, o.cannot(recipient, o.id.GoogleErr)
+		}
+		raw, err := p.google.Encrypt(ctx, k.ResourceID, dataKey)
+		return base64Std(raw), true, err
+	case *hcvault.MasterKey:
+		if p.transit == nil {
+			return nil, true, o.cannot(recipient, o.id.VaultErr)
+		}
+		enc, err := p.transit.Encrypt(ctx, transitKey(k), dataKey)
+		return []byte(enc), true, err
 	}
 	return nil, false, nil
 }
@@ -130,6 +152,9 @@ func (o *Online) cannot(recipient keys.MasterKey, err error) error {
 		Fix:  "sign in there first, or encrypt where the key's public half is stored",
 	}
 }
+
+// base64Std is how documents store what AWS and Google give.
+func base64Std(raw []byte) []byte { return base64.StdEncoding.AppendEncode(nil, raw) }
 
 func wrapPGP(e *openpgp.Entity, dataKey []byte) ([]byte, error) {
 	var buf bytes.Buffer
