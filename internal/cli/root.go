@@ -21,12 +21,13 @@ import (
 type Streams struct {
 	Out, Err io.Writer
 	Env      func(string) string
+	In       io.Reader // nil: empty
 	Program  string // how the user called it, for copyable commands; empty: sluice
 }
 
 // System returns the process's own streams.
 func System() Streams {
-	return Streams{Out: os.Stdout, Err: os.Stderr, Env: os.Getenv, Program: os.Args[0]}
+	return Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Env: os.Getenv, Program: os.Args[0]}
 }
 
 // Run runs the command line args (without the program's name), prints a failure to s.Err, and returns the exit code.
@@ -61,7 +62,7 @@ func newRoot(s Streams) *cobra.Command {
 	root.CompletionOptions.HiddenDefaultCmd = false
 	root.AddCommand(
 		newUp(s), newDown(s), newEnv(s), newSupervise(s),
-		newGet(s), newReconcile(s), newBuild(s),
+		newGet(s), newReconcile(s), newBuild(s), newSecrets(s),
 		newController(s), newVersion(s),
 		newSuspend(s), newResume(s),
 	)

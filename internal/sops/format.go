@@ -1,6 +1,7 @@
 package sops
 
 import (
+	"fmt"
 	"strings"
 
 	getsops "github.com/getsops/sops/v3"
@@ -33,10 +34,33 @@ func FormatFor(path string) Format {
 	return Binary
 }
 
+// ParseFormat reads a format's name, as --input-type and --output-type give it.
+func ParseFormat(name string) (Format, error) {
+	switch f := Format(name); f {
+	case YAML, JSON, Dotenv, INI, Binary:
+		return f, nil
+	case "env":
+		return Dotenv, nil
+	}
+	return "", fmt.Errorf("format %q: want yaml, json, dotenv, ini or binary", name)
+}
+
+// Indents are the spaces of one level, as the stores of .sops.yaml set them. For YAML 0 means 4; for JSON 0 means a tab
+// and a negative number none.
+type Indents struct{ YAML, JSON, Binary int }
+
 // store returns the library's reader and writer of a format; indent applies to YAML, 0 is the library's default.
-func store(f Format, indent int) getsops.Store {
+func store(f Format, indent int) getsops.Store { return Indents{YAML: indent}.store(f) }
+
+func (in Indents) store(f Format) getsops.Store {
 	c := config.NewStoresConfig()
-	c.YAML.Indent = indent
+	c.YAML.Indent = in.YAML
+	if in.JSON != 0 {
+		c.JSON.Indent = max(in.JSON, 0)
+	}
+	if in.Binary != 0 {
+		c.JSONBinary.Indent = max(in.Binary, 0)
+	}
 	switch f {
 	case YAML:
 		return yaml.NewStore(&c.YAML)

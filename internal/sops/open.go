@@ -60,8 +60,10 @@ func Open(ctx context.Context, k Keyring, path string, data []byte, f Format, p 
 
 // group is a set of documents of one file that were sealed together: one data key, one MAC.
 type group struct {
-	tree getsops.Tree
-	at   []int // positions of the tree's branches in the file
+	tree   getsops.Tree
+	at     []int   // positions of the tree's branches in the file
+	cipher *cipher // nil: one of its own
+	key    []byte  // the data key, where cipher was given: its user goes on with both
 }
 
 // load parses a document and finds its metadata. For all formats but YAML there is exactly one group.
@@ -134,9 +136,14 @@ func (g *group) open(ctx context.Context, k Keyring, path string, p MACPolicy) e
 	if err != nil {
 		return withFile(err, path)
 	}
-	defer clear(key)
+	c := g.cipher
+	if c == nil {
+		defer clear(key)
+		c = newCipher()
+	} else {
+		g.key = key
+	}
 	g.tree.FilePath = path
-	c := newCipher()
 	computed, err := g.tree.Decrypt(key, c)
 	if err != nil {
 		return undecryptable(path, c.failed)

@@ -37,9 +37,14 @@ type SealOptions struct {
 	// or a gpg binary with whatever credentials lie around. nil handles none.
 	Wrap func(ctx context.Context, recipient keys.MasterKey, dataKey []byte) (enc []byte, handled bool, err error)
 
-	Indent int              // of YAML; 0: 4, as sops
-	Clock  func() time.Time // nil: time.Now
-	Path   string           // names the document in faults
+	// Shared seals under a data key that exists already, with its recipients; Recipients and Wrap are not used then.
+	Shared *SharedKey
+
+	Output  Format           // what to write; empty: the format that is read
+	Indent  int              // of YAML; 0: 4, as sops
+	Indents Indents          // of all formats; Indent wins over its YAML
+	Clock   func() time.Time // nil: time.Now
+	Path    string           // names the document in faults
 }
 
 // Seal encrypts a plain document and returns the SOPS document that sops itself would write, in the same format.
@@ -55,45 +60,57 @@ func Seal(ctx context.Context, data []byte, f Format, o SealOptions) (sealed []b
 			sealed, err = nil, libraryPanicked(o.Path)
 		}
 	}()
-	st := store(f, o.Indent)
-	branches, err := st.LoadPlainFile(data)
+	branches, err := store(f, 0).LoadPlainFile(data)
 	if err != nil {
 		return nil, unsealable(o.Path, f, err)
 	}
 	if len(branches) == 0 {
-		return nil, sopsFault("011", o.Path, "the file is empty", "there is no document to encrypt", "write the file first")
+		return nil, emptyDocument(o.Path)
+	}
+	if o.Output == "" {
+		o.Output = f
 	}
 	for _, b := range branches {
-		if st.HasSopsTopLevelKey(b) {
-			return nil, sopsFault("012", o.Path, "the file is already encrypted", "it has a sops entry of its own", "sops edit "+o.Path)
+		if store(f, 0).HasSopsTopLevelKey(b) || store(o.Output, 0).HasSopsTopLevelKey(b) {
+			return nil, reservedKey(o.Path)
 		}
+	}
+	if o.Shared != nil {
+		o.Recipients, o.ShamirThreshold = o.Shared.Recipients()
 	}
 	meta, err := o.metadata()
 	if err != nil {
 		return nil, err
 	}
-	tree := getsops.Tree{Branches: branches, Metadata: meta, FilePath: o.Path}
 	key := make([]byte, 32)
-	if _, err := rand.Read(key); err != nil {
-		return nil, err
-	}
 	defer clear(key)
-	if err := o.wrap(ctx, &tree.Metadata, key); err != nil {
+	if o.Shared != nil {
+		copy(key, o.Shared.key)
+	} else {
+		if _, err := rand.Read(key); err != nil {
+			return nil, err
+		}
+		if err := o.wrap(ctx, &meta, key); err != nil {
+			return nil, err
+		}
+	}
+	tree := getsops.Tree{Branches: branches, Metadata: meta, FilePath: o.Path}
+	if err := encryptWith(&tree, key, newCipher(), o.now()); err != nil {
 		return nil, err
 	}
-	if err := encrypt(&tree, key, o.now()); err != nil {
-		return nil, err
-	}
-	sealed, err = st.EmitEncryptedFile(tree)
-	if err != nil {
-		return nil, unwritable(o.Path, f)
-	}
-	return sealed, nil
+	return (&Document{path: o.Path, tree: tree}).Emit(o.Output, o.indents())
 }
 
-// encrypt replaces the values and sets time and MAC, which is bound to the time.
-func encrypt(tree *getsops.Tree, key []byte, now time.Time) error {
-	c := newCipher()
+func (o SealOptions) indents() Indents {
+	if o.Indent != 0 {
+		o.Indents.YAML = o.Indent
+	}
+	return o.Indents
+}
+
+// encryptWith replaces the values and sets time and MAC, which is bound to the time. A cipher that has decrypted the
+// document gives unchanged values their ciphertext back.
+func encryptWith(tree *getsops.Tree, key []byte, c *cipher, now time.Time) error {
 	mac, err := tree.Encrypt(key, c)
 	if err != nil {
 		return sopsFault("013", tree.FilePath, fmt.Sprintf("the value at %q cannot be encrypted", c.failed),
@@ -141,6 +158,11 @@ func (o SealOptions) metadata() (Metadata, error) {
 
 // wrap encrypts the data key for every recipient, splitting it first when there are several groups.
 func (o SealOptions) wrap(ctx context.Context, m *Metadata, key []byte) error {
+	return o.wrapSome(ctx, m, key, nil)
+}
+
+// wrapSome is wrap without the recipients that keep what they have.
+func (o SealOptions) wrapSome(ctx context.Context, m *Metadata, key []byte, keep func(group, recipient int) bool) error {
 	parts := [][]byte{key}
 	if n := len(m.KeyGroups); n > 1 {
 		if m.ShamirThreshold == 0 {
@@ -154,7 +176,10 @@ func (o SealOptions) wrap(ctx context.Context, m *Metadata, key []byte) error {
 		}
 	}
 	for i, g := range m.KeyGroups {
-		for _, recipient := range g {
+		for j, recipient := range g {
+			if keep != nil && keep(i, j) {
+				continue
+			}
 			if err := o.wrapFor(ctx, recipient, parts[i]); err != nil {
 				return withFile(err, o.Path)
 			}

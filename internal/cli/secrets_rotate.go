@@ -1,0 +1,90 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+
+	getsops "github.com/getsops/sops/v3"
+	"github.com/spf13/cobra"
+
+	"github.com/sluice-gitops/sluice/internal/azure/keyvault"
+	"github.com/sluice-gitops/sluice/internal/secrets"
+)
+
+func newSecretsRotate(s Streams) *cobra.Command {
+	f := &secretsFlags{streams: s}
+	var (
+		add, rm                       recipientFlags
+		together, outdated, reencrypt bool
+	)
+	cmd := &cobra.Command{Use: "rotate FILE|FOLDER|GLOB...", Aliases: []string{"r"}, Short: "Give files a new data key, add and take away recipients",
+		Long: `Rotate encrypts every value of a sealed file again, under a new data key, which is wrapped for its recipients.
+
+--share-data-key puts all files that have the same recipients under one new data key: a whole repository then opens after
+one unwrapping. Each is still an ordinary SOPS file. What that trades: whoever gets hold of the data key of one file reads
+them all, somebody who can write to the repository can put one sealed file in another's place without being noticed, and
+to shut a recipient out all of them must be rotated, together.
+
+--outdated is for the time after a Key Vault key was rotated: files that are still under an old version get their data
+key wrapped for the newest. Values and data key stay, unless --re-encrypt is given. Run again, it goes on where it
+stopped.`,
+		Example: `  sluice secrets rotate -i --add-age age1… --rm-pgp 85D77543B3D624B63CEA9E6DBC17301B491B3F21 db.yaml
+  sluice secrets rotate -i --share-data-key apps/
+  sluice secrets rotate -i --outdated .`,
+		RunE: func(c *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return noFile(c, "rotate takes files, folders or globs")
+			}
+			if outdated && together || reencrypt && !outdated {
+				return conflicting(c, "--outdated and --share-data-key exclude each other, and --re-encrypt belongs to --outdated")
+			}
+			if outdated {
+				newest := &newestKeys{flags: f}
+				return f.run(c.Context(), args, func(ctx context.Context, e *secrets.Engine, path string, data []byte, found bool) (secrets.Output, error) {
+					return e.RotateOutdated(ctx, path, data, newest.of, reencrypt, found)
+				})
+			}
+			r := secrets.Rotation{Add: add.keys, Remove: rm.keys}
+			if together {
+				r.Together = &secrets.Together{}
+				defer r.Together.Forget()
+			}
+			err := f.run(c.Context(), args, func(ctx context.Context, e *secrets.Engine, path string, data []byte, found bool) (secrets.Output, error) {
+				return e.Rotate(ctx, path, data, r, found)
+			})
+			if together {
+				fmt.Fprintf(s.Err, "data keys in all: %d\n", r.Together.Keys())
+			}
+			return err
+		}}
+	fl := f.common(cmd)
+	f.out(fl)
+	f.write(fl)
+	f.mac(fl)
+	f.policy(fl)
+	add.add(fl, "add-", "", "", "")
+	rm.add(fl, "rm-", "", "", "")
+	fl.BoolVar(&together, "share-data-key", false, "put all files that have the same recipients under one data key")
+	fl.BoolVar(&outdated, "outdated", false, "only wrap the data keys that are still under an old version of a Key Vault key")
+	fl.BoolVar(&reencrypt, "re-encrypt", false, "with --outdated: give these files a new data key, too")
+	return cmd
+}
+
+// keys parses the flags anew at each call: wrapping writes into what it returns.
+func (w *recipientFlags) keys() (getsops.KeyGroup, error) {
+	return w.list(func(string) string { return "" }).Keys()
+}
+
+// newestKeys asks for the newest version of each Key Vault key once.
+type newestKeys struct {
+	flags *secretsFlags
+	once  onceEach[keyvault.KeyID]
+}
+
+func (n *newestKeys) of(ctx context.Context, id keyvault.KeyID) (keyvault.KeyID, error) {
+	return n.once.do(id.String(), func() (keyvault.KeyID, error) {
+		client := keyvault.New(n.flags.person.Azure, keyvault.Options{})
+		newest, _, err := client.PublicKey(ctx, id)
+		return newest, err
+	})
+}
