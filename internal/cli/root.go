@@ -22,7 +22,7 @@ type Streams struct {
 	Out, Err io.Writer
 	Env      func(string) string
 	In       io.Reader // nil: empty
-	Program  string // how the user called it, for copyable commands; empty: sluice
+	Program  string    // how the user called it, for copyable commands; empty: sluice
 }
 
 // System returns the process's own streams.
