@@ -70,6 +70,7 @@ func (c *controllerFlags) add(cmd *cobra.Command) {
 	f.DurationVar(&o.VerifyInterval, "verify-interval", 24*time.Hour, "how often the API server is asked about every object, although no watch shows a change")
 	f.DurationVar(&o.DataKeyTTL, "data-key-ttl", time.Hour, "how long unwrapped data keys stay in memory; an identity that lost its access stops decrypting by then")
 	f.StringVar(&c.mac, "sops-mac", "enforce", "what a SOPS document whose MAC does not match is worth: enforce refuses it, warn tells of it, off is Flux's way")
+	f.Var(&o.SOPSPolicy, "sops-policy", "what a SOPS document is worth that seals less, or for others, than the .sops.yaml of its revision says: enforce refuses it, warn tells of it, off is Flux's way")
 	f.BoolVar(&o.NoCrossNamespaceRefs, "no-cross-namespace-refs", false, "refuse references to other namespaces")
 	f.StringVar(&o.DefaultServiceAccount, "default-service-account", "", "ServiceAccount to impersonate where a Kustomization names none")
 	f.StringVar(&o.DefaultSourceServiceAccount, "default-source-service-account", "", "ServiceAccount that signs in to a cloud where a GitRepository names none: source-controller's --default-service-account")

@@ -87,16 +87,20 @@ func (m *memory) verifyDue(now time.Time) bool {
 
 // inputs is what the last render read; nothing while one is under way. The event handlers read it beside the worker.
 type inputs struct {
-	p atomic.Pointer[[]render.Input]
+	p atomic.Pointer[reads]
 }
 
-func (i *inputs) set(list []render.Input) { i.p.Store(&list) }
+// reads is what was read of the artifact, and what of the rules that are no part of it.
+type reads struct{ rendered, rules []render.Input }
+
+func (i *inputs) set(rendered, rules []render.Input) { i.p.Store(&reads{rendered, rules}) }
 
 func (i *inputs) clear() { i.p.Store(nil) }
 
 func (i *inputs) unchangedIn(tree source.Tree) bool {
-	list := i.p.Load()
-	return list != nil && render.Unchanged(source.Artifact(tree), *list)
+	r := i.p.Load()
+	return r != nil && render.Unchanged(source.Artifact(tree), r.rendered) &&
+		(len(r.rules) == 0 || render.Unchanged(source.Whole(tree), r.rules))
 }
 
 // writeStatus sends the difference to the status written last, if there is one.

@@ -42,9 +42,10 @@ func (k *Kustomizations) pipeline(ctx context.Context, a *attempt) (summary stri
 	a.redact = hidden.Redact
 
 	a.stage = meta.BuildFailedReason
+	guard := k.guard(a)
 	rendered, err := render.Render(ctx, render.Request{
 		Tree: source.Artifact(a.rev.Tree), Path: a.flux.Spec.Path, Kustomization: a.flux,
-		Open: who.opener(), Encrypted: sops.IsEncrypted, Vars: vars,
+		Open: guard.opener(who.opener()), Encrypted: sops.IsEncrypted, Vars: vars,
 		LooseVars: !k.Options.Features.On(StrictPostBuildSubstitutions),
 	})
 	if err != nil {
@@ -96,7 +97,7 @@ func (k *Kustomizations) pipeline(ctx context.Context, a *attempt) (summary stri
 
 	// With variables from the cluster, the tree alone does not say whether a render would give the same again.
 	if a.obj.Spec.PostBuild == nil || len(a.obj.Spec.PostBuild.SubstituteFrom) == 0 {
-		a.mem.inputs.set(rendered.Inputs)
+		a.mem.inputs.set(rendered.Inputs, guard.read())
 	}
 	a.mem.revision, a.mem.applied = a.rev.Name, result.Inventory.Entries()
 	a.mem.vault, a.mem.keys = who.askedCloud(), who.fingerprint()

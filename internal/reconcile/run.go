@@ -56,6 +56,7 @@ type Options struct {
 	DataKeyTTL            time.Duration // how long unwrapped data keys are kept; 1 h
 	VerifyInterval        time.Duration // how often everything is compared although no watch shows a change; 24 h
 	MACPolicy             sops.MACPolicy
+	SOPSPolicy            SOPSPolicy // what a document is worth that differs from the revision's .sops.yaml
 	Features              Features
 
 	EventsAddr     string // where notifications are posted; empty: nowhere
