@@ -30,10 +30,21 @@ type builder struct {
 	recursive    bool
 	localSources map[string]string
 	decrypt      bool
+
+	// emit gets what each Kustomization renders to.
+	emit func(context.Context, *reconcile.Kustomization, []*unstructured.Unstructured) error
 }
 
 func newBuild(s Streams) *cobra.Command {
 	b := &builder{streams: s}
+	b.emit = func(_ context.Context, _ *reconcile.Kustomization, objects []*unstructured.Unstructured) error {
+		for _, u := range objects {
+			if err := printManifest(s.Out, u); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
 	cmd := &cobra.Command{Use: "build", Short: "Render offline what the controller would apply", Args: none,
 		RunE: func(c *cobra.Command, _ []string) error {
 			return usage(c, fmt.Errorf("build what: kustomization NAME"))
@@ -115,7 +126,7 @@ func (b *builder) object(ctx context.Context, reader client.Reader, name string)
 	return obj, nil
 }
 
-// render prints obj's objects, and with --recursive those of the Kustomizations among them. seen keeps a Kustomization
+// render emits obj's objects, and with --recursive those of the Kustomizations among them. seen keeps a Kustomization
 // that renders itself, as a cluster's root does, from doing so for ever.
 func (b *builder) render(ctx context.Context, reader client.Reader, obj *reconcile.Kustomization, root string, seen map[types.NamespacedName]bool) error {
 	seen[client.ObjectKeyFromObject(obj)] = true
@@ -127,10 +138,8 @@ func (b *builder) render(ctx context.Context, reader client.Reader, obj *reconci
 	if err != nil {
 		return err
 	}
-	for _, u := range objects {
-		if err := printManifest(b.streams.Out, u); err != nil {
-			return err
-		}
+	if err := b.emit(ctx, obj, objects); err != nil {
+		return err
 	}
 	for _, u := range objects {
 		if !b.recursive || u.GroupVersionKind().GroupKind() != kustomizev1.GroupVersion.WithKind(kustomizev1.KustomizationKind).GroupKind() {
