@@ -114,6 +114,8 @@ type On func(plan.Change, error)
 type Result struct {
 	Changes   []plan.Change // what came to pass, in plan order, pruning last
 	Inventory inventory.Set // what status.inventory must hold now: nothing that may exist is missing
+
+	Terminating []inventory.Entry // deleted, and still there after PruneOptions.Wait
 }
 
 // Applied returns what was applied or found as desired, skipped objects left out: what health is judged of.

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -307,7 +308,7 @@ func TestADeletedKustomizationPrunesEverythingAndWaits(t *testing.T) {
 	var res Result
 	go func() {
 		var err error
-		res, err = b.apply.Prune(t.Context(), stored.Union(inventory.New(gone, old)), b.owner, PruneOptions{Wait: true}, nil)
+		res, err = b.apply.Prune(t.Context(), stored.Union(inventory.New(gone, old)), b.owner, PruneOptions{Wait: time.Minute}, nil)
 		done <- err
 	}()
 	eventually(t, func() bool {
@@ -318,6 +319,10 @@ func TestADeletedKustomizationPrunesEverythingAndWaits(t *testing.T) {
 	case err := <-done:
 		t.Fatalf("it did not wait for the finalizer: %v", err)
 	default:
+	}
+	short, err := b.apply.Prune(t.Context(), stored, b.owner, PruneOptions{Wait: 50 * time.Millisecond}, nil) // by another process, say
+	if err != nil || len(short.Terminating) != 1 || short.Terminating[0].Name != "a" || short.Inventory.Len() != 0 {
+		t.Errorf("after a short wait: %+v, %v", short.Terminating, err)
 	}
 	if _, err := b.kube.CoreV1().ConfigMaps(b.ns).Patch(t.Context(), "a", types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`), metav1.PatchOptions{}); err != nil {
 		t.Fatal(err)

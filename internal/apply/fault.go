@@ -128,14 +128,6 @@ func notReady(id inventory.ID, message string) *fault.Fault {
 	}
 }
 
-func stillThere(id inventory.ID) *fault.Fault {
-	return &fault.Fault{
-		Code: "SLU-PRUNE-013", Hop: fault.HopPrune, Object: id.Display(), Reason: "PruneFailed",
-		Seen: "it was deleted, but is still there", Why: "a finalizer holds it",
-		Fix: "kubectl get " + strings.ToLower(id.Kind) + " " + id.Name + in(id) + " -o jsonpath='{.metadata.finalizers}'", Err: context.DeadlineExceeded,
-	}
-}
-
 // in is the namespace part of a kubectl command about id.
 func in(id inventory.ID) string {
 	if id.Namespace == "" {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -16,18 +17,21 @@ import (
 
 // PruneOptions say how far Prune goes.
 type PruneOptions struct {
-	Wait bool // until the deleted objects are gone, or the context ends
+	Wait time.Duration // how long to wait until the deleted objects are gone; 0: not at all
 }
 
 // Prune deletes everything in the inventory that owner can be shown to own, in the reverse of apply order: what
-// happens when a Kustomization is deleted. Result.Inventory is what could not be deleted and must be kept. on may be nil.
+// happens when a Kustomization is deleted. Result.Inventory is what could not be deleted and must be kept, and
+// Result.Terminating what was deleted, now or before, and is still there after opts.Wait. on may be nil.
 func (a *Applier) Prune(ctx context.Context, inv inventory.Set, owner plan.Owner, opts PruneOptions, on On) (Result, error) {
 	r := &run{Applier: a, on: on}
 	r.release(owner, inv)
 	left, err := r.prune(ctx, owner, inv)
 	r.result.Inventory = left
-	if err == nil && opts.Wait {
-		err = r.awaitGone(ctx)
+	if err == nil && opts.Wait > 0 {
+		ctx, cancel := context.WithTimeout(ctx, opts.Wait)
+		defer cancel()
+		r.result.Terminating, err = r.awaitGone(ctx)
 	}
 	return r.result, err
 }
@@ -97,6 +101,9 @@ func (r *run) pruneOne(ctx context.Context, owner plan.Owner, e inventory.Entry)
 		}
 		c := owner.DecidePrune(e, object, r.applied)
 		if c.Action != plan.Pruned {
+			if c.Action == plan.Gone && live != nil {
+				c.Live = metadataOnly(live) // it is still going
+			}
 			return c, nil
 		}
 		err = t.remove(ctx, live)
@@ -129,15 +136,16 @@ func (r *run) find(ctx context.Context, e inventory.Entry) (target, *metav1.Part
 	return t, nil, nil
 }
 
-// awaitGone waits until what was deleted is gone.
-func (r *run) awaitGone(ctx context.Context) error {
+// awaitGone waits until what was deleted is gone, and returns what is still there when ctx ends.
+func (r *run) awaitGone(ctx context.Context) ([]inventory.Entry, error) {
 	var waiting []plan.Change
 	for _, c := range r.result.Changes {
-		if c.Action == plan.Pruned {
+		if c.Live != nil && (c.Action == plan.Pruned || c.Action == plan.Gone) {
 			waiting = append(waiting, c)
 		}
 	}
-	return r.each(ctx, len(waiting), func(ctx context.Context, i int) *fault.Fault {
+	stays := make([]bool, len(waiting))
+	err := r.each(ctx, len(waiting), func(ctx context.Context, i int) *fault.Fault {
 		c := waiting[i]
 		t, err := r.targetOfAnyVersion(inventory.Entry{ID: c.ID, Version: c.Version})
 		if unserved(err) {
@@ -147,12 +155,16 @@ func (r *run) awaitGone(ctx context.Context) error {
 			t.name = c.Live.GetName()
 			err = t.gone(ctx, types.UID(c.Live.GetUID()))
 		}
-		if err == nil {
+		if stays[i] = err != nil; err == nil || ctx.Err() != nil {
 			return nil
-		}
-		if ctx.Err() != nil {
-			return stillThere(c.ID)
 		}
 		return r.explain(fault.HopPrune, c.ID, err)
 	})
+	var left []inventory.Entry
+	for i, c := range waiting {
+		if stays[i] {
+			left = append(left, inventory.Entry{ID: c.ID, Version: c.Version})
+		}
+	}
+	return left, err
 }

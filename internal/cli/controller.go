@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sluice-gitops/sluice/internal/plan"
 	"github.com/sluice-gitops/sluice/internal/reconcile"
 	"github.com/sluice-gitops/sluice/internal/sops"
 )
@@ -22,6 +23,7 @@ type controllerFlags struct {
 	o               reconcile.Options
 	level, enc, mac string
 	gates           []string
+	early           string
 	release         bool
 }
 
@@ -87,12 +89,23 @@ func (c *controllerFlags) add(cmd *cobra.Command) {
 	f.StringSliceVar(&o.SSHKexAlgorithms, "ssh-kex-algos", nil, "key exchange algorithms for ssh remotes, the most preferred first")
 	f.StringSliceVar(&o.SSHHostKeyAlgorithms, "ssh-hostkey-algos", nil, "host key algorithms for ssh remotes, the most preferred first")
 	f.StringSliceVar(&c.gates, "feature-gates", nil, "Flux's feature gates, NAME=true or NAME=false")
+	f.StringVar(&o.SOPSAgeSecret, "sops-age-secret", "", "Secret of RUNTIME_NAMESPACE with age keys for Kustomizations whose spec.decryption names no Secret")
+	f.StringArrayVar(&o.OverrideManagers, "override-manager", nil, "field manager, by prefix, that may not change what is applied: its fields are taken over (repeatable)")
+	f.StringVar(&c.early, "custom-apply-stage-kinds", "", "kinds that are applied after definitions and classes and before all others, GROUP/KIND,…")
 }
 
 // options reads what the flags say, and warns of those that say nothing here.
 func (f *controllerFlags) options(c *cobra.Command) (o reconcile.Options, warnings []string, err error) {
 	if o = f.o; o.IntervalJitter < 0 || o.IntervalJitter >= 100 {
 		return o, nil, usage(c, errors.New("--interval-jitter-percentage: give 0 to 99"))
+	}
+	if o.CustomApplyStageKinds, err = plan.ParseGroupKinds(f.early); err != nil {
+		return o, nil, usage(c, fmt.Errorf("--custom-apply-stage-kinds: %w", err))
+	}
+	for _, name := range o.OverrideManagers {
+		if strings.HasPrefix("kustomize-controller", name) {
+			return o, nil, usage(c, fmt.Errorf("--override-manager: %q stands for our own manager too", name))
+		}
 	}
 	if o.MACPolicy, err = sops.ParseMACPolicy(f.mac); err != nil {
 		return o, nil, usage(c, fmt.Errorf("--sops-mac: %w", err))

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/sluice-gitops/sluice/internal/reconcile"
 )
@@ -67,6 +68,15 @@ var fluxFlags = []struct {
 	{"no-cross-namespace-refs", "true", func(o reconcile.Options) bool { return o.NoCrossNamespaceRefs }, "", ""},
 	{"insecure-kubeconfig-exec", "true", func(o reconcile.Options) bool { return o.InsecureKubeConfigExec }, "", ""},
 	{"insecure-kubeconfig-tls", "true", func(o reconcile.Options) bool { return o.InsecureKubeConfigTLS }, "", ""},
+	{"override-manager", "argocd", func(o reconcile.Options) bool { return slices.Equal(o.OverrideManagers, []string{"argocd"}) }, "", ""},
+	{"override-manager", "kustomize", nil, "", "our own manager"},
+	{"override-manager", "", nil, "", "our own manager"},
+	{"custom-apply-stage-kinds", "a.example/B,Secret", func(o reconcile.Options) bool {
+		return len(o.CustomApplyStageKinds) == 2 && o.CustomApplyStageKinds[schema.GroupKind{Group: "a.example", Kind: "B"}]
+	}, "", ""},
+	{"custom-apply-stage-kinds", "a/b/c", nil, "", "GROUP/KIND"},
+	{"sops-age-secret", "keys", func(o reconcile.Options) bool { return o.SOPSAgeSecret == "keys" }, "", ""},
+	{"sops-vault-configmap", "vaults", nil, "sops.vault-token", ""},
 	{"default-decryption-service-account", "x", nil, "", "ObjectLevelWorkloadIdentity=true"},
 	{"default-kubeconfig-service-account", "x", nil, "", "ObjectLevelWorkloadIdentity=true"},
 }
@@ -103,6 +113,25 @@ func TestEachFlagOfFluxWorksWarnsOrIsRefused(t *testing.T) {
 	}
 	if _, warnings, err := controllerOf(nil, "--no-remote-bases"); err != nil || len(warnings) != 0 {
 		t.Errorf("--no-remote-bases: %q, %v", warnings, err)
+	}
+}
+
+// fluxGates are those of kustomize-controller v1.9.4 and source-controller v1.9.1: whether each changes anything here.
+var fluxGates = map[string]bool{
+	"AdditiveCELDependencyCheck": true, "StrictPostBuildSubstitutions": true, "ObjectLevelWorkloadIdentity": true,
+	"DisableConfigWatchers": true, "DisableFailFastBehavior": true, "MigrateAPIVersion": true, "ExternalArtifact": true,
+	"CacheSecretsAndConfigMaps": false, "CancelHealthCheckOnNewRevision": false, "DirectSourceFetch": false,
+	"DisableStatusPollerCache": false, "GroupChangeLog": false,
+}
+
+func TestEachGateOfFluxWorksOrWarns(t *testing.T) {
+	for gate, works := range fluxGates {
+		for _, value := range []string{"true", "false"} {
+			o, warnings, err := controllerOf(nil, "--feature-gates="+gate+"="+value)
+			if err != nil || works == (len(warnings) > 0) || works && o.Features.On(reconcile.Feature(gate)) != (value == "true") {
+				t.Errorf("%s=%s: %v, warnings %q", gate, value, err, warnings)
+			}
+		}
 	}
 }
 

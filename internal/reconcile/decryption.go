@@ -7,9 +7,11 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"strings"
 	"sync/atomic"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/sluice-gitops/sluice/internal/azure/identity"
 	"github.com/sluice-gitops/sluice/internal/fault"
@@ -61,8 +63,8 @@ func (k *Kustomizations) decrypter(ctx context.Context, obj *Kustomization) (*de
 			k.Events.warning(obj, obj.Status.LastAttemptedRevision, "MACMismatch", err.Error())
 		},
 	}
-	if spec.SecretRef != nil {
-		data, err := secretData(ctx, k.Reader, obj.Namespace, spec.SecretRef.Name)
+	if secret, ok := k.keysSecret(obj); ok {
+		data, err := secretData(ctx, k.Reader, secret.Namespace, secret.Name)
 		if err != nil {
 			if f := fault.From(err); f != nil {
 				f.Hop, f.Object = fault.HopKeyring, "Kustomization/"+obj.Namespace+"/"+obj.Name
@@ -71,8 +73,11 @@ func (k *Kustomizations) decrypter(ctx context.Context, obj *Kustomization) (*de
 		}
 		// Whoever holds other key material is another identity: nothing that one of them unwrapped is the other's.
 		d.keys = fingerprintOf(data)
-		name := "secret/" + obj.Namespace + "/" + spec.SecretRef.Name + "@" + d.keys
-		if d.identity, err = keyring.FromSecret(name, data); err != nil {
+		if spec.SecretRef == nil {
+			// Everybody's keys are age keys alone: a cloud's credential in their place would be everybody's identity.
+			maps.DeleteFunc(data, func(name string, _ []byte) bool { return !strings.HasSuffix(name, ".agekey") })
+		}
+		if d.identity, err = keyring.FromSecret("secret/"+secret.String()+"@"+d.keys, data); err != nil {
 			return nil, err
 		}
 	}
@@ -80,6 +85,19 @@ func (k *Kustomizations) decrypter(ctx context.Context, obj *Kustomization) (*de
 		k.signIn(ctx, d, obj)
 	}
 	return d, nil
+}
+
+// keysSecret is the Secret with the keys for obj: the one that it names, else that of --sops-age-secret, if any.
+func (k *Kustomizations) keysSecret(obj *Kustomization) (types.NamespacedName, bool) {
+	d := obj.Spec.Decryption
+	switch {
+	case d == nil:
+	case d.SecretRef != nil:
+		return types.NamespacedName{Namespace: obj.Namespace, Name: d.SecretRef.Name}, true
+	case k.Options.SOPSAgeSecret != "" && k.Options.Namespace != "":
+		return types.NamespacedName{Namespace: k.Options.Namespace, Name: k.Options.SOPSAgeSecret}, true
+	}
+	return types.NamespacedName{}, false
 }
 
 // signIn gives d the Azure identity that serves where the Secret brings none, as in Flux: a ServiceAccount's if one is

@@ -21,6 +21,13 @@ import (
 // finalTimeout bounds the pruning of a deleted Kustomization; what is left is tried again.
 const finalTimeout = 2 * time.Minute
 
+// How a Kustomization waits for the end of what it has deleted: most objects are gone within finalLook, and what takes
+// longer, a worker is not held for.
+const (
+	finalLook  = 500 * time.Millisecond
+	finalPause = 2 * time.Second
+)
+
 // finalize prunes what a deleted Kustomization owned, as its deletion policy says, and lets it go. It needs neither a
 // source nor a key. A suspended one takes nothing with it, as in Flux.
 func (k *Kustomizations) finalize(ctx context.Context, obj *Kustomization, mem *memory) (ctrl.Result, error) {
@@ -28,11 +35,27 @@ func (k *Kustomizations) finalize(ctx context.Context, obj *Kustomization, mem *
 	if !controllerutil.ContainsFinalizer(obj, finalizer) {
 		return ctrl.Result{}, nil
 	}
-	policy := (&kustomizev1.Kustomization{Spec: obj.Spec.KustomizationSpec}).GetDeletionPolicy()
+	flux := &kustomizev1.Kustomization{Spec: obj.Spec.KustomizationSpec}
+	policy := flux.GetDeletionPolicy()
 	deletes := policy == kustomizev1.DeletionPolicyDelete || policy == kustomizev1.DeletionPolicyWaitForTermination ||
 		policy == kustomizev1.DeletionPolicyMirrorPrune && obj.Spec.Prune
 	if deletes && !obj.Spec.Suspend {
-		left, err := k.pruneAll(ctx, obj, policy == kustomizev1.DeletionPolicyWaitForTermination)
+		wait := time.Duration(0)
+		if policy == kustomizev1.DeletionPolicyWaitForTermination {
+			wait = finalLook
+		}
+		left, going, err := k.pruneAll(ctx, obj, wait)
+		if err == nil && len(going) > 0 {
+			now := k.Options.now()
+			if mem.terminating.IsZero() {
+				mem.terminating = now
+			}
+			if rest := mem.terminating.Add(flux.GetTimeout()).Sub(now); rest > 0 {
+				k.Log.Debug("objects are still there", "kustomization", name.String(), "left", displayed(going), "patience", rest.String())
+				return ctrl.Result{RequeueAfter: min(rest, finalPause)}, nil
+			}
+			k.letGo(obj, going, flux.GetTimeout())
+		}
 		if gone := k.nobodyLeft(ctx, obj); err != nil && gone != "" {
 			k.tellLeft(obj, left, gone)
 			err = nil
@@ -53,7 +76,7 @@ func (k *Kustomizations) finalize(ctx context.Context, obj *Kustomization, mem *
 	k.forget(name)
 	base := obj.DeepCopy()
 	controllerutil.RemoveFinalizer(obj, finalizer)
-	err := k.Patch(ctx, obj, client.MergeFrom(base), client.FieldOwner(applyFieldManager))
+	err := k.Patch(ctx, obj, client.MergeFrom(base), client.FieldOwner(statusFieldManager))
 	return ctrl.Result{}, client.IgnoreNotFound(err)
 }
 
@@ -80,24 +103,38 @@ func (k *Kustomizations) nobodyLeft(ctx context.Context, obj *Kustomization) str
 
 // tellLeft names what stays in the cluster without an owner.
 func (k *Kustomizations) tellLeft(obj *Kustomization, left inventory.Set, gone string) {
-	names := make([]string, 0, left.Len())
-	for _, e := range left.Entries() {
-		names = append(names, e.Display())
-	}
+	names := displayed(left.Entries())
 	text := gone + " is gone, and with it the right to delete these objects, which stay:\n" + strings.Join(names, "\n")
 	k.Log.Error("prune skipped", "kustomization", obj.Namespace+"/"+obj.Name, "left", names, "missing", gone)
 	k.Events.warning(obj, obj.Status.LastAppliedRevision, meta.PruneFailedReason, text)
 }
 
-// pruneAll deletes everything in the inventory and returns what could not be deleted.
-func (k *Kustomizations) pruneAll(ctx context.Context, obj *Kustomization, wait bool) (inventory.Set, error) {
+// letGo tells of objects that were deleted and did not end in time. As in Flux, the Kustomization waits no longer.
+func (k *Kustomizations) letGo(obj *Kustomization, going []inventory.Entry, after time.Duration) {
+	names := displayed(going)
+	k.Log.Error("objects did not end in time", "kustomization", obj.Namespace+"/"+obj.Name, "left", names, "timeout", after.String())
+	k.Events.warning(obj, obj.Status.LastAppliedRevision, meta.PruneFailedReason, "failed to wait for resources termination: these are deleted, and still there after "+
+		after.String()+"; a finalizer holds them:\n"+strings.Join(names, "\n"))
+}
+
+func displayed(entries []inventory.Entry) []string {
+	names := make([]string, len(entries))
+	for i, e := range entries {
+		names[i] = e.Display()
+	}
+	return names
+}
+
+// pruneAll deletes everything in the inventory. It returns what could not be deleted, and what was and is still there
+// after wait.
+func (k *Kustomizations) pruneAll(ctx context.Context, obj *Kustomization, wait time.Duration) (left inventory.Set, going []inventory.Entry, err error) {
 	all, err := inventory.FromStatus(obj.Status.Inventory)
 	if err != nil || all.Len() == 0 {
-		return all, err
+		return all, nil, err
 	}
 	target, err := k.target(ctx, obj)
 	if err != nil {
-		return all, err
+		return all, nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, finalTimeout)
 	defer cancel()
@@ -112,5 +149,5 @@ func (k *Kustomizations) pruneAll(ctx context.Context, obj *Kustomization, wait 
 			k.Events.normal(obj, obj.Status.LastAppliedRevision, meta.ReconciliationSucceededReason, summary)
 		}
 	}
-	return result.Inventory, err
+	return result.Inventory, result.Terminating, err
 }

@@ -124,6 +124,16 @@ func (k *Kustomizations) checkHealth(ctx context.Context, a *attempt) (time.Dura
 	return healthPoll, nil
 }
 
+// tellCanceled tells that a newer revision ends a wait for health, as Flux does with its gate
+// CancelHealthCheckOnNewRevision. The reason does not pass through the status: the next write says what came of it.
+func (k *Kustomizations) tellCanceled(a *attempt) {
+	if w := a.mem.waiting; w != nil && w.revision != a.rev.Name {
+		src := sourceOf(a.obj)
+		k.Events.normal(a.obj, w.revision, meta.HealthCheckCanceledReason, "Health checks canceled due to new reconciliation triggered by "+
+			src.Kind+"/"+src.String())
+	}
+}
+
 // look judges every object that is waited for: by what the watches show of it, else by reading it. told says that the
 // watches showed all of them, and so will tell when one changes. They are of our own cluster.
 func (k *Kustomizations) look(ctx context.Context, w *waiting, own bool) (verdicts []health.Verdict, told bool, err error) {

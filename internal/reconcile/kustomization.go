@@ -154,6 +154,7 @@ func (k *Kustomizations) attempt(ctx context.Context, a *attempt) (wait time.Dur
 	if a.mem.waiting.stillFor(a) {
 		return k.checkHealth(ctx, a)
 	}
+	k.tellCanceled(a)
 	a.mem.waiting = nil
 	a.obj.Status.LastAttemptedRevision = a.rev.Name
 	if err := k.dependencies(ctx, a.obj, a.rev.Name, a.rules); err != nil {
@@ -197,8 +198,8 @@ func (k *Kustomizations) untouched(ctx context.Context, a *attempt) bool {
 
 // sameKeys says whether the Secret with the decryption keys, if there is one, holds what it held.
 func (k *Kustomizations) sameKeys(ctx context.Context, a *attempt) bool {
-	if d := a.obj.Spec.Decryption; d != nil && d.SecretRef != nil {
-		return k.keys.unchanged(ctx, types.NamespacedName{Namespace: a.obj.Namespace, Name: d.SecretRef.Name}, a.mem.keys)
+	if secret, ok := k.keysSecret(a.obj); ok {
+		return k.keys.unchanged(ctx, secret, a.mem.keys)
 	}
 	return true
 }

@@ -38,6 +38,7 @@ type memory struct {
 
 	blockedSince time.Time // when a dependency was first found not ready; zero: none is
 	waiting      *waiting  // applied, not healthy yet
+	terminating  time.Time // when everything was deleted of a Kustomization that waits for its objects' end
 }
 
 // memory returns the memory of obj, a new one when the object is another of the same name.

@@ -64,6 +64,7 @@ type Options struct {
 
 	WatchConfigsLabelSelector string // ConfigMaps and Secrets whose changes are followed; Flux's label if empty
 
+	SOPSAgeSecret         string                    // in Namespace; its age keys serve where spec.decryption names no Secret
 	OverrideManagers      []string                  // further field managers, by prefix, whose fields become ours
 	CustomApplyStageKinds map[schema.GroupKind]bool // applied after definitions and classes, before everything else
 
@@ -76,6 +77,15 @@ type Options struct {
 	SSHKexAlgorithms, SSHHostKeyAlgorithms []string // the most preferred first; nil: the defaults of package source
 
 	Log *slog.Logger
+
+	clock func() time.Time // nil: time.Now
+}
+
+func (o Options) now() time.Time {
+	if o.clock == nil {
+		return time.Now()
+	}
+	return o.clock()
 }
 
 func newScheme() *runtime.Scheme {
