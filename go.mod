@@ -3,6 +3,7 @@ module github.com/sluice-gitops/sluice
 go 1.26.0
 
 require (
+	c2sp.org/CCTV/age v0.0.0-20251208015420-e9274a7bdbfd
 	filippo.io/age v1.3.1
 	github.com/Azure/azure-sdk-for-go/sdk/azcore v1.22.0
 	github.com/Azure/azure-sdk-for-go/sdk/azidentity v1.14.0

@@ -42,6 +42,17 @@ func (id *Identity) FillFrom(c Clouds) {
 	}
 }
 
+// Renew forgets sessions and tokens, so that the next document proves the sign-in. Data keys and connections are the
+// Ring's to forget.
+func (c Clouds) Renew() {
+	if c.AWS != nil {
+		c.AWS.Renew()
+	}
+	if r, ok := c.Google.(interface{ Renew() }); ok {
+		r.Renew()
+	}
+}
+
 // EnvironmentClouds returns the controller's own ways to the key services, as its environment describes them. Nothing is
 // read or sent until a document needs one.
 func EnvironmentClouds() Clouds {

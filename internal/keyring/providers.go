@@ -3,6 +3,7 @@ package keyring
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"strings"
 
@@ -86,7 +87,7 @@ func openAge(k *sopsage.MasterKey, ids []age.Identity) ([]byte, error) {
 	r, err := age.Decrypt(armor.NewReader(strings.NewReader(k.EncryptedKey)), ids...)
 	if err == nil {
 		var part []byte
-		if part, err = io.ReadAll(io.LimitReader(r, maxPart)); err == nil {
+		if part, err = readPart(r); err == nil {
 			return part, nil
 		}
 	}
@@ -109,13 +110,24 @@ func (s *session) unwrapPGP(ctx context.Context, k *pgp.MasterKey) ([]byte, erro
 	return part, err
 }
 
+// readPart reads a data key to its end, where the last check of its integrity stands. What is longer is none.
+func readPart(r io.Reader) ([]byte, error) {
+	part, err := io.ReadAll(io.LimitReader(r, maxPart+1))
+	if err == nil && len(part) > maxPart {
+		err = errTooLong
+	}
+	return part, err
+}
+
+var errTooLong = errors.New("longer than a data key")
+
 func openPGP(k *pgp.MasterKey, list openpgp.EntityList) ([]byte, error) {
 	block, err := pgparmor.Decode(strings.NewReader(k.EncryptedKey))
 	if err == nil {
 		var msg *openpgp.MessageDetails
 		if msg, err = openpgp.ReadMessage(block.Body, list, nil, nil); err == nil {
 			var part []byte
-			if part, err = io.ReadAll(io.LimitReader(msg.UnverifiedBody, maxPart)); err == nil {
+			if part, err = readPart(msg.UnverifiedBody); err == nil {
 				return part, nil
 			}
 		}

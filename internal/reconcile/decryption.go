@@ -27,6 +27,7 @@ const controllerIdentity = "controller"
 type workload struct {
 	credential *identity.Workload
 	err        error
+	clouds     keyring.Clouds // the other clouds'
 }
 
 func ownWorkload() workload {
@@ -34,7 +35,7 @@ func ownWorkload() workload {
 	if err == nil {
 		tokens.follow(c)
 	}
-	return workload{c, err}
+	return workload{c, err, keyring.EnvironmentClouds()}
 }
 
 // decrypter opens the documents of one Kustomization as one identity.
@@ -81,9 +82,7 @@ func (k *Kustomizations) decrypter(ctx context.Context, obj *Kustomization) (*de
 			return nil, err
 		}
 	}
-	if d.identity.Azure == nil {
-		k.signIn(ctx, d, obj)
-	}
+	k.signIn(ctx, d, obj)
 	return d, nil
 }
 
@@ -100,24 +99,42 @@ func (k *Kustomizations) keysSecret(obj *Kustomization) (types.NamespacedName, b
 	return types.NamespacedName{}, false
 }
 
-// signIn gives d the Azure identity that serves where the Secret brings none, as in Flux: a ServiceAccount's if one is
-// named, else the controller's. Only documents that need Azure fail for want of it.
+// signIn gives d the identities that serve where the Secret brings none, as in Flux: a ServiceAccount's if one is named,
+// else the controller's. Only documents that need a cloud fail for want of its identity.
 func (k *Kustomizations) signIn(ctx context.Context, d *decrypter, obj *Kustomization) {
-	w, err := k.workload.credential, k.workload.err
+	w, err, clouds := k.workload.credential, k.workload.err, k.workload.clouds
 	if account := k.decryptionAccount(obj); account != "" {
 		var name string
-		name, w, err = k.objectIdentity(ctx, obj, account)
+		name, w, clouds, err = k.accountIdentity(ctx, types.NamespacedName{Namespace: obj.Namespace, Name: account})
 		if d.identity.Name == controllerIdentity {
 			d.identity.Name = name
 		} else {
 			d.identity.Name += "+" + name
 		}
 	}
-	if err != nil {
+	d.identity.FillFrom(clouds)
+	switch {
+	case d.identity.Azure != nil: // the Secret's own
+	case err != nil:
 		d.identity.AzureErr = err
-		return
+	default:
+		d.identity.Azure, d.azure = w, w
 	}
-	d.identity.Azure, d.azure = w, w
+}
+
+// accountIdentity returns the partition of a ServiceAccount and what it is in each cloud.
+func (k *Kustomizations) accountIdentity(ctx context.Context, key types.NamespacedName) (name string, w *identity.Workload, clouds keyring.Clouds, err error) {
+	sa, err := readAccount(ctx, k.Reader, key, "spec.decryption.serviceAccountName")
+	if err != nil {
+		return "serviceaccount/" + key.String(), nil, keyring.Clouds{AWSErr: err, GoogleErr: err, VaultErr: err}, err
+	}
+	name, w, err = k.identities.azure(k.Client, sa)
+	name += cloudName(sa)
+	clouds = k.identities.clouds.of(name, sa, func(ctx context.Context, audience string) (string, error) {
+		token, _, err := requestToken(ctx, k.Client, key, []string{audience})
+		return token, err
+	})
+	return name, w, clouds, err
 }
 
 // open is a render.Opener.
@@ -160,6 +177,7 @@ func (d *decrypter) forget() {
 	if d.azure != nil {
 		d.azure.Renew()
 	}
+	d.identity.Clouds.Renew()
 	d.ring.Forget(d.identity.Name)
 }
 

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/fluxcd/pkg/apis/meta"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -29,6 +31,9 @@ const (
 type objectIdentities struct {
 	mu    sync.Mutex
 	known map[string]*identity.Workload
+
+	transport policy.Transporter // to Entra ID; nil: the SDK's own
+	clouds accountClouds // the other clouds' identities of the same accounts
 }
 
 // decryptionAccount is the ServiceAccount that decrypts for obj, empty for the controller itself.
@@ -39,25 +44,35 @@ func (k *Kustomizations) decryptionAccount(obj *Kustomization) string {
 	return k.Options.DefaultDecryptionServiceAccount
 }
 
-// objectIdentity returns the partition and Azure identity of a ServiceAccount that decrypts for obj.
-func (k *Kustomizations) objectIdentity(ctx context.Context, obj *Kustomization, account string) (name string, w *identity.Workload, err error) {
-	return k.identities.account(ctx, k.Reader, k.Client, types.NamespacedName{Namespace: obj.Namespace, Name: account}, "spec.decryption.serviceAccountName")
-}
-
 // account returns the partition and Azure identity of a ServiceAccount that field names. There is no falling back to the
 // controller's identity: err is what everything that needs Azure fails with.
 func (o *objectIdentities) account(ctx context.Context, reader client.Reader, c client.Client, key types.NamespacedName, field string) (name string, w *identity.Workload, err error) {
-	name = "serviceaccount/" + key.String()
-	var sa corev1.ServiceAccount
-	if err := reader.Get(ctx, key, &sa); err != nil {
-		f := accountFault("SLU-IDENTITY-091", key, "ServiceAccount "+key.String()+" cannot be read", err.Error(),
-			"kubectl create serviceaccount "+key.Name+" -n "+key.Namespace+", or correct "+field)
-		if !apierrors.IsNotFound(err) {
-			f.Fix = "grant the controller get on serviceaccounts in namespace " + key.Namespace
-		}
-		f.Err = err
-		return name, nil, f
+	sa, err := readAccount(ctx, reader, key, field)
+	if err != nil {
+		return "serviceaccount/" + key.String(), nil, err
 	}
+	return o.azure(c, sa)
+}
+
+func readAccount(ctx context.Context, reader client.Reader, key types.NamespacedName, field string) (*corev1.ServiceAccount, error) {
+	var sa corev1.ServiceAccount
+	err := reader.Get(ctx, key, &sa)
+	if err == nil {
+		return &sa, nil
+	}
+	f := accountFault("SLU-IDENTITY-091", key, "ServiceAccount "+key.String()+" cannot be read", err.Error(),
+		"kubectl create serviceaccount "+key.Name+" -n "+key.Namespace+", or correct "+field)
+	if !apierrors.IsNotFound(err) {
+		f.Fix = "grant the controller get on serviceaccounts in namespace " + key.Namespace
+	}
+	f.Err = err
+	return nil, f
+}
+
+// azure returns the partition and Azure identity of a ServiceAccount.
+func (o *objectIdentities) azure(c client.Client, sa *corev1.ServiceAccount) (name string, w *identity.Workload, err error) {
+	key := types.NamespacedName{Namespace: sa.Namespace, Name: sa.Name}
+	name = "serviceaccount/" + key.String()
 	clientID, tenantID := sa.Annotations[annotationClient], sa.Annotations[annotationTenant]
 	var missing, set []string
 	for _, a := range []struct{ name, value, sample string }{{annotationClient, clientID, "CLIENT-ID"}, {annotationTenant, tenantID, "TENANT-ID"}} {
@@ -73,6 +88,7 @@ func (o *objectIdentities) account(ctx context.Context, reader client.Reader, c 
 	name += "@" + string(sa.UID) + "/" + tenantID + "/" + clientID
 	w, err = o.of(name, identity.Config{
 		ClientID: clientID, TenantID: tenantID, AuthorityHost: os.Getenv("AZURE_AUTHORITY_HOST"),
+		Client: azcore.ClientOptions{Transport: o.transport},
 		TokenFile: "TokenRequest of ServiceAccount " + key.String(),
 		Assertion: func(ctx context.Context) (string, error) {
 			token, _, err := requestToken(ctx, c, key, []string{azureAudience})

@@ -33,7 +33,7 @@ func TestATenantDecryptsAsItsServiceAccountAndNeverAsTheController(t *testing.T)
 	if err != nil {
 		t.Fatal(err)
 	}
-	k := &Kustomizations{Client: w.client, Reader: w.client, Ring: keyring.New(keyring.Options{}), workload: workload{own, nil}}
+	k := &Kustomizations{Client: w.client, Reader: w.client, Ring: keyring.New(keyring.Options{}), workload: workload{credential: own}}
 	obj := &Kustomization{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "a"}}
 	obj.Spec.Decryption = &kustomizev1.Decryption{Provider: "sops", ServiceAccountName: "tenant"}
 	open := func() *decrypter {

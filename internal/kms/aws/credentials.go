@@ -44,6 +44,13 @@ func (c *Credentials) base(ctx context.Context, region, profile string, o Option
 	return cfg, nil
 }
 
+// Renew forgets the sessions: the next client begins its own.
+func (c *Credentials) Renew() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.known = nil
+}
+
 // Static returns the credentials of an access key. session may be empty.
 func Static(id, secret, session string) *Credentials {
 	p := credentials.NewStaticCredentialsProvider(id, secret, session)

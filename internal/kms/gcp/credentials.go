@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"sync"
 
 	"golang.org/x/oauth2"
@@ -62,7 +63,7 @@ func FromServiceAccountKey(raw []byte, e Endpoints) (oauth2.TokenSource, error) 
 	if e.STS != "" {
 		cfg.TokenURL = e.STS
 	}
-	return oauth2.ReuseTokenSource(nil, cfg.TokenSource(e.context())), nil
+	return &lazy{make: func() (oauth2.TokenSource, error) { return cfg.TokenSource(e.context()), nil }}, nil
 }
 
 var (
@@ -108,11 +109,7 @@ func (f Federated) Source(e Endpoints) (oauth2.TokenSource, error) {
 		}
 		cfg.ServiceAccountImpersonationURL = fmt.Sprintf("%s/v1/projects/-/serviceAccounts/%s:generateAccessToken", base, f.Email)
 	}
-	src, err := externalaccount.NewTokenSource(e.context(), cfg)
-	if err != nil {
-		return nil, err
-	}
-	return oauth2.ReuseTokenSource(nil, src), nil
+	return &lazy{make: func() (oauth2.TokenSource, error) { return externalaccount.NewTokenSource(e.context(), cfg) }}, nil
 }
 
 type supplier func(context.Context) (string, error)
@@ -138,13 +135,15 @@ func FromEnvironment() (oauth2.TokenSource, error) {
 
 // Default returns a person's identity, found as sops finds it: GOOGLE_CREDENTIALS (a file, or its content),
 // GOOGLE_OAUTH_ACCESS_TOKEN, then Google's application default credentials.
-func Default(e Endpoints) oauth2.TokenSource { return &lazy{endpoints: e} }
+func Default(e Endpoints) oauth2.TokenSource {
+	return &lazy{make: func() (oauth2.TokenSource, error) { return find(e.context()) }}
+}
 
-// lazy looks for credentials when the first token is asked for.
+// lazy looks for credentials when the first token is asked for, and keeps its token until it ends.
 type lazy struct {
-	endpoints Endpoints
-	mu        sync.Mutex
-	src       oauth2.TokenSource
+	make func() (oauth2.TokenSource, error)
+	mu   sync.Mutex
+	src  oauth2.TokenSource
 }
 
 // Token implements oauth2.TokenSource.
@@ -152,13 +151,20 @@ func (l *lazy) Token() (*oauth2.Token, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.src == nil {
-		src, err := find(l.endpoints.context())
+		src, err := l.make()
 		if err != nil {
 			return nil, err
 		}
 		l.src = oauth2.ReuseTokenSource(nil, src)
 	}
 	return l.src.Token()
+}
+
+// Renew forgets the token and where it came from.
+func (l *lazy) Renew() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.src = nil
 }
 
 func find(ctx context.Context) (oauth2.TokenSource, error) {
@@ -201,12 +207,27 @@ func signInFailed(ctx context.Context, a kms.Key, err error) error {
 		Code: "SLU-IDENTITY-041", Hop: fault.HopIdentity, Object: "Google Cloud KMS key " + a.Name,
 		Seen: "there is no Google access token to ask with", Why: "no credentials were found, or they are not usable", Fix: a.SignIn,
 	}
-	var refused *oauth2.RetrieveError
-	if errors.As(err, &refused) && refused.Response != nil {
-		r := a.Refusal(refused.Response.StatusCode, "", kms.Forbidden)
+	if status := statusOf(err); status != 0 {
+		r := a.Refusal(status, "", kms.Forbidden)
 		f.Code, f.Err = "SLU-IDENTITY-042", r.Err
 		f.Seen = "Google's token service answered " + r.Err.Error()
 		f.Why = "it does not accept the credentials: the key was deleted, or the workload identity pool does not trust this issuer, subject or audience"
 	}
 	return f
+}
+
+// refusal is how the library tells a refused exchange and a refused impersonation, for which it has no type.
+var refusal = regexp.MustCompile(`oauth2/google: status code (\d{3}):`)
+
+// statusOf is the HTTP status of a refused sign-in, 0 for anything else.
+func statusOf(err error) int {
+	var refused *oauth2.RetrieveError
+	if errors.As(err, &refused) && refused.Response != nil {
+		return refused.Response.StatusCode
+	}
+	if m := refusal.FindStringSubmatch(err.Error()); m != nil {
+		status, _ := strconv.Atoi(m[1])
+		return status
+	}
+	return 0
 }
