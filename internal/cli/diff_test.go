@@ -34,7 +34,7 @@ func (r *room) applied(dir string) {
 	k.Status.Inventory = inventory.Of(objects).Status()
 	r.status(k)
 	for _, u := range objects {
-		if err := r.client.Patch(r.t.Context(), u, client.Apply, client.ForceOwnership, client.FieldOwner("kustomize-controller")); err != nil { //nolint:staticcheck // of unstructured objects
+		if err := r.client.Apply(r.t.Context(), client.ApplyConfigurationFromUnstructured(u), client.ForceOwnership, client.FieldOwner("kustomize-controller")); err != nil {
 			r.t.Fatal(err)
 		}
 	}

@@ -106,7 +106,7 @@ func compareOne(ctx context.Context, c client.Client, u *unstructured.Unstructur
 		return nil, nil
 	}
 	merged := u.DeepCopy()
-	err = c.Patch(ctx, merged, client.Apply, client.DryRunAll, client.ForceOwnership, client.FieldOwner(applyFieldManager)) //nolint:staticcheck // of unstructured objects
+	err = c.Apply(ctx, client.ApplyConfigurationFromUnstructured(merged), client.DryRunAll, client.ForceOwnership, client.FieldOwner(applyFieldManager))
 	switch {
 	case err == nil:
 	case apierrors.IsNotFound(err) && namespaces[u.GetNamespace()]:
