@@ -33,7 +33,7 @@ type objectIdentities struct {
 	known map[string]*identity.Workload
 
 	transport policy.Transporter // to Entra ID; nil: the SDK's own
-	clouds accountClouds // the other clouds' identities of the same accounts
+	clouds    accountClouds      // the other clouds' identities of the same accounts
 }
 
 // decryptionAccount is the ServiceAccount that decrypts for obj, empty for the controller itself.
@@ -88,7 +88,7 @@ func (o *objectIdentities) azure(c client.Client, sa *corev1.ServiceAccount) (na
 	name += "@" + string(sa.UID) + "/" + tenantID + "/" + clientID
 	w, err = o.of(name, identity.Config{
 		ClientID: clientID, TenantID: tenantID, AuthorityHost: os.Getenv("AZURE_AUTHORITY_HOST"),
-		Client: azcore.ClientOptions{Transport: o.transport},
+		Client:    azcore.ClientOptions{Transport: o.transport},
 		TokenFile: "TokenRequest of ServiceAccount " + key.String(),
 		Assertion: func(ctx context.Context) (string, error) {
 			token, _, err := requestToken(ctx, c, key, []string{azureAudience})

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 	"github.com/go-logr/logr"
@@ -78,7 +79,8 @@ type Options struct {
 
 	Log *slog.Logger
 
-	clock func() time.Time // nil: time.Now
+	clock func() time.Time   // nil: time.Now
+	azure policy.Transporter // to Azure, for identities of ServiceAccounts; nil: the SDK's own
 }
 
 func (o Options) now() time.Time {
@@ -140,7 +142,7 @@ func Run(ctx context.Context, o Options) error {
 	if err := repos.setup(mgr, o.Concurrent); err != nil {
 		return err
 	}
-	ring := keyring.New(keyring.Options{TTL: o.DataKeyTTL, Observe: dataKeys.observe})
+	ring := keyring.New(keyring.Options{Transport: o.azure, TTL: o.DataKeyTTL, Observe: dataKeys.observe})
 	dataKeys.follow(ring)
 	watches, err := live.New(o.Config, mgr.GetRESTMapper(), live.Options{FieldManager: applyFieldManager, TakeOver: plan.Overriding(o.OverrideManagers), Log: o.Log})
 	if err != nil {
