@@ -26,6 +26,7 @@ func newSecrets(s Streams) *cobra.Command {
 	cmd.AddCommand(
 		newSecretsEncrypt(s), newSecretsDecrypt(s), newSecretsEdit(s), newSecretsSet(s), newSecretsUnset(s),
 		newSecretsRotate(s), newSecretsUpdateKeys(s), newSecretsStatus(s), newSecretsExecEnv(s), newSecretsExecFile(s),
+		newSecretsCheck(s), newSecretsKeys(s), newSecretsInit(s), newSecretsInstall(s), newSecretsTextconv(s),
 		newSecretsSweep(),
 	)
 	return cmd

@@ -2,14 +2,12 @@ package cli
 
 import (
 	"context"
-	"crypto/rsa"
 	"strings"
 
 	getsops "github.com/getsops/sops/v3"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"github.com/sluice-gitops/sluice/internal/azure/keyvault"
 	"github.com/sluice-gitops/sluice/internal/keyring"
 	"github.com/sluice-gitops/sluice/internal/secrets"
 	"github.com/sluice-gitops/sluice/internal/sops"
@@ -164,6 +162,3 @@ func (f *secretsFlags) engine() (*secrets.Engine, error) {
 	e.Wrap = keyring.Wrapper{Azure: public, Online: f.ring.Online(f.person)}.Wrap
 	return e, nil
 }
-
-// storedKeys are the public keys that the repository keeps, for encrypting without network and permission.
-func storedKeys() (map[keyvault.KeyID]*rsa.PublicKey, error) { return nil, nil }
