@@ -236,6 +236,55 @@ func TestFiftyDocumentsCostOneExchangeOneChallengeAndFiftyDecrypts(t *testing.T)
 	}
 }
 
+func TestFiveHundredKeyVaultDocumentsCostOneChallengeAndUnderASharedKeyOneRequest(t *testing.T) {
+	a := newAzure(t)
+	wrap := func() *sops.Metadata {
+		k := AzureRecipient(a.key, time.Now())
+		enc, _, err := Wrapper{Azure: map[keyvault.KeyID]*rsa.PublicKey{a.key: a.public}}.Wrap(t.Context(), k, []byte("0123456789abcdef0123456789abcdef"))
+		must(t, err)
+		k.SetEncryptedDataKey(enc)
+		return &sops.Metadata{KeyGroups: []getsops.KeyGroup{{k}}}
+	}
+	var own, shared []*sops.Metadata
+	one := wrap()
+	for range 500 {
+		own, shared = append(own, wrap()), append(shared, one)
+	}
+	ring := New(Options{Transport: a.http}).For(Identity{Name: "x", Azure: a.workload})
+	for _, tt := range []struct {
+		what string
+		docs []*sops.Metadata
+		want map[string]int
+	}{
+		{"own keys", own, map[string]int{"entra/token": 1, "keyvault/challenge": 1, "keyvault/decrypt": 500}},
+		{"own keys again", own, map[string]int{}},
+		{"a shared key", shared, map[string]int{"keyvault/decrypt": 1}},
+		{"a shared key again", shared, map[string]int{}},
+	} {
+		got := a.spent(func() {
+			var wg sync.WaitGroup
+			for _, doc := range tt.docs {
+				wg.Go(func() {
+					if _, err := ring.DataKey(t.Context(), doc); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+			wg.Wait()
+		})
+		for kind := range got {
+			if _, listed := tt.want[kind]; !listed && (strings.HasPrefix(kind, "keyvault/") || tt.want["entra/token"] == 0 && !strings.HasPrefix(kind, "proxy/")) {
+				t.Errorf("%s: %v", tt.what, got)
+			}
+		}
+		for kind, n := range tt.want {
+			if got[kind] != n {
+				t.Errorf("%s: %v, want %v", tt.what, got, tt.want)
+			}
+		}
+	}
+}
+
 func TestUpstreamAndWeOpenEachOthersKeyVaultDocuments(t *testing.T) {
 	a := newAzure(t)
 	ring := New(Options{Transport: a.http}).For(Identity{Name: "x", Azure: a.workload})
