@@ -9,13 +9,8 @@ import (
 	"strings"
 
 	"filippo.io/age"
-	"github.com/getsops/sops/v3"
-	"github.com/getsops/sops/v3/aes"
-	sopsage "github.com/getsops/sops/v3/age"
-	"github.com/getsops/sops/v3/cmd/sops/common"
-	"github.com/getsops/sops/v3/config"
-	"github.com/getsops/sops/v3/keyservice"
-	sopsyaml "github.com/getsops/sops/v3/stores/yaml"
+
+	"github.com/sluice-gitops/sluice/bench/lab"
 )
 
 // workload is one Git repository of apps: a folder, a Namespace and a Kustomization each, with a fixed number of
@@ -86,7 +81,7 @@ func (w *workload) writeApp(i int, recipient string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	secret, err := seal(fmt.Sprintf("apiVersion: v1\nkind: Secret\nmetadata:\n  name: secret\n  namespace: %s\ntype: Opaque\nstringData:\n  password: value-of-%d\n", appName(i), i), recipient)
+	secret, err := lab.Seal(fmt.Sprintf("apiVersion: v1\nkind: Secret\nmetadata:\n  name: secret\n  namespace: %s\ntype: Opaque\nstringData:\n  password: value-of-%d\n", appName(i), i), recipient)
 	if err != nil {
 		return err
 	}
@@ -153,33 +148,6 @@ func configMap(i, j int, level string) string {
 
 func serviceAccount(i, j int) string {
 	return fmt.Sprintf("apiVersion: v1\nkind: ServiceAccount\nmetadata:\n  name: sa-%d\n  namespace: %s\n", j, appName(i))
-}
-
-// seal encrypts a manifest's stringData for one age recipient, as `sops --encrypted-regex` does.
-func seal(manifest, recipient string) (string, error) {
-	store := sopsyaml.NewStore(&config.YAMLStoreConfig{})
-	branches, err := store.LoadPlainFile([]byte(manifest))
-	if err != nil {
-		return "", err
-	}
-	keys, err := sopsage.MasterKeysFromRecipients(recipient)
-	if err != nil {
-		return "", err
-	}
-	var group sops.KeyGroup
-	for _, k := range keys {
-		group = append(group, k)
-	}
-	tree := sops.Tree{Branches: branches, Metadata: sops.Metadata{KeyGroups: []sops.KeyGroup{group}, EncryptedRegex: "^(data|stringData)$", Version: "3.13.2"}}
-	key, errs := tree.GenerateDataKeyWithKeyServices([]keyservice.KeyServiceClient{keyservice.NewLocalClient()})
-	if len(errs) > 0 {
-		return "", errs[0]
-	}
-	if err := common.EncryptTree(common.EncryptTreeOpts{DataKey: key, Tree: &tree, Cipher: aes.NewCipher()}); err != nil {
-		return "", err
-	}
-	out, err := store.EmitEncryptedFile(tree)
-	return string(out), err
 }
 
 func git(ctx context.Context, args ...string) error {

@@ -4,6 +4,7 @@ import (
 	"maps"
 	"strings"
 
+	"github.com/fluxcd/pkg/apis/meta"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -34,8 +35,7 @@ func newRecorder(c kubernetes.Interface, scheme *runtime.Scheme, component, grou
 	return recorder{events, scheme, component, group, nil}, b.Shutdown
 }
 
-func (r recorder) write(obj client.Object, kind, revision, reason, message string) {
-	about := r.metadata(obj, revision)
+func (r recorder) write(obj client.Object, kind string, about map[string]string, reason, message string) {
 	note := message
 	if len(note) > maxEventNote {
 		note = strings.ToValidUTF8(note[:maxEventNote-3], "") + "..."
@@ -89,9 +89,25 @@ func (r recorder) finished(obj client.Object, revision, reason, message string) 
 }
 
 func (r recorder) normal(obj client.Object, revision, reason, message string) {
-	r.write(obj, corev1.EventTypeNormal, revision, reason, message)
+	r.write(obj, corev1.EventTypeNormal, r.metadata(obj, revision), reason, message)
+}
+
+// step tells of something that was done on the way to a revision: what was changed, or that it is healthy.
+func (r recorder) step(obj client.Object, revision, origin, message string) {
+	about := r.metadata(obj, revision)
+	if origin != "" {
+		about[r.group+"/"+keyOrigin] = origin
+	}
+	r.write(obj, corev1.EventTypeNormal, about, meta.ProgressingReason, message)
+}
+
+// stored tells of an artifact, with its digest.
+func (r recorder) stored(obj client.Object, revision, digest, reason, message string) {
+	about := r.metadata(obj, revision)
+	about[r.group+"/"+keyDigest] = digest
+	r.write(obj, corev1.EventTypeNormal, about, reason, message)
 }
 
 func (r recorder) warning(obj client.Object, revision, reason, message string) {
-	r.write(obj, corev1.EventTypeWarning, revision, reason, message)
+	r.write(obj, corev1.EventTypeWarning, r.metadata(obj, revision), reason, message)
 }

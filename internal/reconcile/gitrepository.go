@@ -212,9 +212,9 @@ func (g *GitRepositories) tellRevision(obj *sourcev1.GitRepository, cond conditi
 	switch {
 	case old == nil || old.Digest != art.Digest:
 		g.Log.Info("new revision", "gitrepository", obj.Namespace+"/"+obj.Name, "revision", rev.Name)
-		g.Events.normal(obj, rev.Name, "NewArtifact", event)
+		g.Events.stored(obj, rev.Name, art.Digest, "NewArtifact", event)
 	case recovered:
-		g.Events.normal(obj, rev.Name, meta.SucceededReason, event)
+		g.Events.stored(obj, rev.Name, art.Digest, meta.SucceededReason, event)
 	}
 }
 

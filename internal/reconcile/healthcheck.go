@@ -102,7 +102,9 @@ func (k *Kustomizations) checkHealth(ctx context.Context, a *attempt) (time.Dura
 		a.mem.pending.Store(false)
 		a.demanded = a.demanded || w.demanded
 		if c := apimeta.FindStatusCondition(*a.cond.list, meta.HealthyCondition); c == nil || c.Status != "True" || c.ObservedGeneration != a.obj.Generation {
-			a.cond.set(meta.HealthyCondition, "True", meta.SucceededReason, "Health check passed in "+time.Since(w.since).Round(time.Millisecond).String())
+			passed := "Health check passed in " + time.Since(w.since).Round(time.Millisecond).String()
+			a.cond.set(meta.HealthyCondition, "True", meta.SucceededReason, passed)
+			k.Events.step(a.obj, a.rev.Name, a.origin, passed)
 		}
 		return k.tellApplied(a, w.summary), nil
 	case len(sum.Failed) > 0 && !k.Options.Features.On(DisableFailFastBehavior) || time.Now().After(w.deadline):

@@ -8,6 +8,7 @@ import (
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	"github.com/fluxcd/pkg/apis/meta"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -19,7 +20,7 @@ import (
 	"github.com/sluice-gitops/sluice/internal/source"
 )
 
-// applyFieldManager owns the fields that we apply, statusFieldManager the status: Flux's names for both.
+// applyFieldManager owns the fields that we apply, statusFieldManager the status and the finalizer: Flux's names for both.
 const (
 	applyFieldManager  = "kustomize-controller"
 	statusFieldManager = "gotk-kustomize-controller"
@@ -101,13 +102,13 @@ func (k *Kustomizations) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.
 	if !controllerutil.ContainsFinalizer(&obj, finalizer) {
 		base := obj.DeepCopy()
 		controllerutil.AddFinalizer(&obj, finalizer)
-		if err := k.Patch(ctx, &obj, client.MergeFrom(base), client.FieldOwner(applyFieldManager)); err != nil {
+		if err := k.Patch(ctx, &obj, client.MergeFrom(base), client.FieldOwner(statusFieldManager)); err != nil {
 			return ctrl.Result{}, err
 		}
 		obj.Status = base.Status
 	}
 	if obj.Spec.Suspend {
-		return ctrl.Result{}, nil
+		return ctrl.Result{}, k.suspended(ctx, &obj, mem)
 	}
 	a := &attempt{
 		name: req.NamespacedName, obj: &obj, mem: mem, started: time.Now(), stage: meta.ReconciliationFailedReason,
@@ -134,6 +135,16 @@ func (k *Kustomizations) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.
 	return ctrl.Result{RequeueAfter: wait, Priority: &ordinary}, nil
 }
 
+// suspended says of a Kustomization that stood well that its spec was seen, as Flux does: kstatus would take it for
+// unfinished. Nothing else happens to it.
+func (k *Kustomizations) suspended(ctx context.Context, obj *Kustomization, mem *memory) error {
+	if !apimeta.IsStatusConditionTrue(obj.Status.Conditions, meta.ReadyCondition) || obj.Status.ObservedGeneration == obj.Generation {
+		return nil
+	}
+	obj.Status.ObservedGeneration = obj.Generation
+	return k.writeStatus(ctx, &attempt{name: client.ObjectKeyFromObject(obj), obj: obj, mem: mem})
+}
+
 // attempt decides what is to be done and does it. It returns when to look again.
 func (k *Kustomizations) attempt(ctx context.Context, a *attempt) (wait time.Duration, err error) {
 	if err := k.permitted(a.obj); err != nil {
@@ -157,10 +168,10 @@ func (k *Kustomizations) attempt(ctx context.Context, a *attempt) (wait time.Dur
 	}
 	k.tellCanceled(a)
 	a.mem.waiting = nil
-	a.obj.Status.LastAttemptedRevision = a.rev.Name
 	if err := k.dependencies(ctx, a.obj, a.rev.Name, a.rules); err != nil {
 		return 0, err
 	}
+	a.obj.Status.LastAttemptedRevision = a.rev.Name
 	a.mem.blockedSince = time.Time{}
 	ctx, cancel := context.WithTimeout(ctx, a.flux.GetTimeout())
 	defer cancel()
@@ -247,9 +258,6 @@ func (k *Kustomizations) tellApplied(a *attempt, summary string) time.Duration {
 	if !a.mem.settled || a.mem.generation != a.obj.Generation || summary != "" || a.demanded {
 		k.Log.Info("applied", "kustomization", a.name.String(), "revision", a.rev.Name,
 			"duration", time.Since(a.started).Round(time.Millisecond).String(), "changes", summary)
-	}
-	if summary != "" {
-		k.Events.normal(a.obj, a.rev.Name, meta.ReconciliationSucceededReason, summary)
 	}
 	a.mem.settled, a.mem.generation = true, a.obj.Generation
 	st := &a.obj.Status

@@ -28,6 +28,7 @@ const (
 	severityError   = "error"
 	keyRevision     = "revision"
 	keyOrigin       = "originRevision"
+	keyDigest       = "digest"
 	keyCommitStatus = "commit_status"
 )
 

@@ -65,7 +65,7 @@ func TestEventsArePostedInFluxsShape(t *testing.T) {
 	w.source()
 	w.until(k, "True", "Applied")
 
-	n := find("info", "ReconciliationSucceeded", "ConfigMap/"+w.namespace+"/one created")
+	n := find("info", "Progressing", "ConfigMap/"+w.namespace+"/one created")
 	if o := n.InvolvedObject; o.Kind != "Kustomization" || o.APIVersion != "kustomize.toolkit.fluxcd.io/v1" || o.Name != "a" || o.Namespace != w.namespace {
 		t.Errorf("involvedObject = %+v", o)
 	}

@@ -27,6 +27,7 @@ func (k *Kustomizations) pipeline(ctx context.Context, a *attempt) (summary stri
 	a.mem.inputs.clear()
 	a.mem.drifted.Store(false)
 
+	a.stage = meta.BuildFailedReason // keys and variables belong to the build, as in Flux
 	who, err := k.decrypter(ctx, a.obj)
 	if err != nil {
 		return "", err
@@ -90,7 +91,9 @@ func (k *Kustomizations) pipeline(ctx context.Context, a *attempt) (summary stri
 		applier = applier.Knowing(k.live)
 	}
 	result, err := applier.Apply(ctx, work, k.saveInventory(a), nil)
-	a.obj.Status.Inventory = result.Inventory.Status()
+	if err == nil || result.Inventory.Len() > 0 || a.obj.Status.Inventory != nil {
+		a.obj.Status.Inventory = result.Inventory.Status()
+	}
 	if err != nil {
 		return "", err
 	}
@@ -104,6 +107,9 @@ func (k *Kustomizations) pipeline(ctx context.Context, a *attempt) (summary stri
 	a.mem.checkAt = a.started.Add(a.obj.Spec.Interval.Duration)
 	a.mem.verifyAt = a.started.Add(k.Options.VerifyInterval - rand.N(k.Options.VerifyInterval/10+1)) // not all at once
 	summary = summarize(result.Changed())
+	if summary != "" { // told now, whatever becomes of their health
+		k.Events.step(a.obj, a.rev.Name, a.origin, summary)
+	}
 	a.expect(result.Applied(), target.reader, summary)
 	return summary, nil
 }

@@ -76,7 +76,7 @@ func TestARevisionThatChangesNothingForAKustomizationCostsOneStatusWrite(t *test
 	}
 	writes := 0
 	for _, m := range after.ManagedFields {
-		if m.Manager == statusFieldManager {
+		if m.Manager == statusFieldManager && m.Subresource == "status" {
 			writes++
 		}
 	}

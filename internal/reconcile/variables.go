@@ -42,7 +42,7 @@ func (k *Kustomizations) variables(ctx context.Context, obj *Kustomization) (var
 				Code: "SLU-RENDER-090", Hop: fault.HopRender, Object: "Kustomization/" + obj.Namespace + "/" + obj.Name,
 				Seen: "spec.postBuild.substituteFrom: " + ref.Kind + " '" + key.String() + "' cannot be read", Why: err.Error(),
 				Fix:    "create the " + ref.Kind + ", or mark the reference optional: true",
-				Reason: meta.ReconciliationFailedReason, Err: err,
+				Reason: meta.BuildFailedReason, Err: err,
 			}
 		}
 		err = nil

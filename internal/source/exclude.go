@@ -2,15 +2,17 @@ package source
 
 import "strings"
 
-// Flux leaves these out of every artifact, whatever the folder they are in; see "Excluding files" in the GitRepository
+// Flux leaves these out of an artifact, whatever the folder they are in; see "Excluding files" in the GitRepository
 // specification. A pattern with a slash at its end is for directories.
-var excluded = []string{
-	".git/", ".gitignore", ".gitmodules", ".gitattributes",
+var excluded = append([]string{
 	"*.jpg", "*.jpeg", "*.gif", "*.png", "*.wmv", "*.flv", "*.tar.gz", "*.zip",
 	".github/", ".circleci/", ".travis.yml", ".gitlab-ci.yml", "appveyor.yml", ".drone.yml", "cloudbuild.yaml",
 	"codeship-services.yml", "codeship-steps.yml",
 	".goreleaser.yml", ".sops.yaml", ".flux.yaml",
-}
+}, excludedVCS...)
+
+// excludedVCS are those that a repository with rules of its own keeps.
+var excludedVCS = []string{".git/", ".gitignore", ".gitmodules", ".gitattributes"}
 
 // exclusions are the patterns by what they compare, because every name of every directory that is read is asked about.
 var exclusions = func() (e struct{ anything, directories, endings map[string]bool }) {

@@ -30,8 +30,9 @@ type Ignores struct {
 	none map[string]bool // hash of a directory without any IgnoreFile below it
 }
 
-// View shows t without what is left out by, in rising priority: Flux's default exclusions, the IgnoreFiles in t, parents
-// first, and extra, patterns in the same format (spec.ignore).
+// View shows t without what is left out by, in rising priority: the IgnoreFiles in t, parents first, and extra, patterns
+// in the same format (spec.ignore). Where there is any rule, the rest of Flux's default exclusions hold no more, but for
+// Git's own files; where there is none, all of them do.
 //
 // The rules are matched by go-git's gitignore package, the library that Flux matches with, path by path as Flux does
 // when it packs an artifact. That differs from Git in ways that repositories rely on: a pattern with "!" brings a file
@@ -71,14 +72,15 @@ func (i *Ignores) View(t Tree, extra string) (Tree, error) {
 	if len(v.rules) == 0 {
 		return Artifact(t), nil
 	}
-	v.rules = append(defaultRules(), v.rules...)
+	v.rules = append(vcsRules(), v.rules...)
 	v.mark = "~" + hex.EncodeToString(sum.Sum(nil)[:8])
 	return v, nil
 }
 
-func defaultRules() []gitignore.Pattern {
-	rules := make([]gitignore.Pattern, len(excluded))
-	for i, pattern := range excluded {
+// vcsRules are what is left of Flux's default exclusions where a repository has rules of its own: Git's files.
+func vcsRules() []gitignore.Pattern {
+	rules := make([]gitignore.Pattern, len(excludedVCS))
+	for i, pattern := range excludedVCS {
 		rules[i] = gitignore.ParsePattern(pattern, nil)
 	}
 	return rules

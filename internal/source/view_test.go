@@ -36,8 +36,10 @@ func TestIgnoreRulesFollowFlux(t *testing.T) {
 		want  string
 	}{
 		{"defaults alone", "a.yaml b.png .sops.yaml .github/x d/.git/x", "", "a.yaml"},
-		{"spec.ignore adds to the defaults", "a.yaml b.yaml c.png", "b.yaml", "a.yaml"},
-		{"spec.ignore can bring a default back", "a.yaml c.png .sops.yaml", "!*.png\n!.sops.yaml", ".sops.yaml a.yaml c.png"},
+		{"spec.ignore takes the place of the defaults", "a.yaml b.yaml c.png .github/x", "b.yaml", ".github/x a.yaml c.png"},
+		{"so does a file", ".sourceignore=b.yaml a.yaml b.yaml c.png", "", ".sourceignore a.yaml c.png"},
+		{"but Git's own files stay out", "a.yaml .gitignore d/.git/x .gitattributes", "b.yaml", "a.yaml"},
+		{"spec.ignore can bring these back", "a.yaml .gitignore", "!.gitignore", ".gitignore a.yaml"},
 		{"all but one directory", "x.yaml deploy/a.yaml deploy/sub/b.yaml docs/c.md", "# all\n/*\n!/deploy\n", "deploy/a.yaml deploy/sub/b.yaml"},
 		{"a file comes back out of an excluded directory", "docs/keep.md docs/drop.md docs/sub/keep.md", "docs/\n!keep.md", "docs/keep.md docs/sub/keep.md"},
 		{"a deep file comes back", "a/b/c/keep a/b/drop z", "/a\n!/a/b/c/keep", "a/b/c/keep z"},
@@ -111,7 +113,8 @@ func FuzzIgnore(f *testing.F) {
 		if err != nil {
 			t.Skip()
 		}
-		rules := defaultRules()
+		rules := vcsRules()
+		git := len(rules)
 		for _, r := range []struct {
 			text   string
 			domain []string
@@ -124,6 +127,11 @@ func FuzzIgnore(f *testing.F) {
 				if !strings.HasPrefix(line, "#") && strings.TrimSpace(line) != "" {
 					rules = append(rules, gitignore.ParsePattern(line, r.domain))
 				}
+			}
+		}
+		if len(rules) == git { // none of its own
+			for _, pattern := range excluded {
+				rules = append(rules, gitignore.ParsePattern(pattern, nil))
 			}
 		}
 		m, want := gitignore.NewMatcher(rules), []string{}
