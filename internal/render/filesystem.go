@@ -87,6 +87,9 @@ func (f *fileSystem) load(p string) ([]byte, error) {
 		return data, nil
 	}
 	data, err := f.rec.readFile(p)
+	if err == nil {
+		err = refuseBomb(p, data)
+	}
 	if err != nil {
 		f.fail(err)
 		return nil, err
