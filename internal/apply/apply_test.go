@@ -32,7 +32,7 @@ func TestNothingIsCreatedWhenTheInventoryCannotBeStored(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "etcd is full") {
 		t.Errorf("err = %v", err)
 	}
-	if got := b.count.String(); got != "DRYRUN" {
+	if got := b.count.String(); got != "GET" {
 		t.Errorf("requests: %s", got)
 	}
 	if _, err := b.kube.CoreV1().ConfigMaps(b.ns).Get(t.Context(), "a", metav1.GetOptions{}); !apierrors.IsNotFound(err) {
@@ -153,7 +153,7 @@ func TestFieldsOfKubectlAreTakenOver(t *testing.T) {
 			if got := actions(res); got != "ConfigMap/a configured" || !strings.Contains(res.Changes[0].Reason, tt.manager) {
 				t.Errorf("%s: %s", got, res.Changes[0].Reason)
 			}
-			if got := b.count.String(); got != "DRYRUN JSONPATCH PATCH" {
+			if got := b.count.String(); got != "GET DRYRUN JSONPATCH PATCH" {
 				t.Errorf("requests: %s", got)
 			}
 			cm, err := b.kube.CoreV1().ConfigMaps(b.ns).Get(t.Context(), "a", metav1.GetOptions{})

@@ -117,7 +117,7 @@ func (a *Applier) ask(ctx context.Context, p *plan.Plan, desired *unstructured.U
 		return fail(err)
 	}
 	if absent && !fresh && question == plan.AskDryRun {
-		it.change.Action, it.change.Reason = plan.Created, "its namespace was made just now"
+		it.change.Action, it.change.Reason = plan.Created, "there is none"
 		return it
 	}
 	return a.try(ctx, p, it, fresh)
@@ -146,9 +146,7 @@ func (a *Applier) try(ctx context.Context, p *plan.Plan, it *item, fresh bool) *
 	if err != nil {
 		return fail(err)
 	}
-	for _, w := range r.warnings {
-		it.change.Warnings = append(it.change.Warnings, a.hide.Redact(w))
-	}
+	a.warned(&it.change, r)
 	if it.change.Live = live.DryRun; it.change.Live == nil || it.change.Action == plan.Unchanged && live.Object != nil {
 		it.change.Live = live.Object // it stays so: the dry-run may have gained ownership of fields, which is not stored
 	}

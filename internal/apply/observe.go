@@ -3,8 +3,11 @@ package apply
 import (
 	"context"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
+
+	"github.com/sluice-gitops/sluice/internal/plan"
 )
 
 // reply is what a response tells besides its body.
@@ -52,4 +55,15 @@ func (warnings) HandleWarningHeaderWithContext(ctx context.Context, code int, _,
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.warnings = append(r.warnings, text)
+}
+
+// warned adds the reply's warnings to the change; what the dry-run has said, the apply says again.
+func (a *Applier) warned(c *plan.Change, r *reply) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, w := range r.warnings {
+		if w = a.hide.Redact(w); !slices.Contains(c.Warnings, w) {
+			c.Warnings = append(c.Warnings, w)
+		}
+	}
 }

@@ -39,7 +39,7 @@ func TestRequestsPerObject(t *testing.T) {
 			t.Errorf("%s: requests %s, want %s", name, got, wantRequests)
 		}
 	}
-	step("create", cm, "ConfigMap/a created", "DRYRUN PATCH")
+	step("create", cm, "ConfigMap/a created", "GET PATCH")
 	step("unchanged, just written", cm, "ConfigMap/a unchanged", "DRYRUN GET")
 	eventually(t, func() bool { b.must(cm); return b.count.String() == "DRYRUN" })
 	step("unchanged", cm, "ConfigMap/a unchanged", "DRYRUN")
@@ -47,6 +47,8 @@ func TestRequestsPerObject(t *testing.T) {
 	step("skip", `{apiVersion: v1, kind: ConfigMap, metadata: {name: a, namespace: NS, annotations: {kustomize.toolkit.fluxcd.io/reconcile: disabled}}}`, "ConfigMap/a skipped", "")
 	step("prune", "", "ConfigMap/a deleted", "GET DELETE")
 	step("nothing left", "", "", "")
+	step("create several", strings.ReplaceAll(cm, "name: a", "name: b")+"\n---\n"+strings.ReplaceAll(cm, "name: a", "name: c"),
+		"ConfigMap/b created, ConfigMap/c created", "DRYRUN DRYRUN PATCH PATCH")
 }
 
 // A namespace that the run has made itself holds nothing, so what goes into it is not asked about first.
@@ -63,7 +65,7 @@ func TestObjectsOfANewNamespaceCostOneRequest(t *testing.T) {
 		t.Errorf("actions: %s", got)
 	}
 	// The namespace and the ServiceAccount that Kubernetes brings itself are asked about; the ConfigMap is not.
-	if got := b.count.String(); got != "DRYRUN PATCH DRYRUN PATCH PATCH" {
+	if got := b.count.String(); got != "GET PATCH DRYRUN PATCH PATCH" {
 		t.Errorf("requests: %s", got)
 	}
 	for _, c := range res.Changes {

@@ -125,7 +125,11 @@ func (r *run) question(ctx context.Context, objects []*unstructured.Unstructured
 	if len(unsettled) == 0 {
 		return items, nil
 	}
-	asked, err := r.gather(ctx, r.plan, unsettled, definitions(r.plan).brings, r.absent)
+	absent := r.absent
+	if len(objects) == 1 && plan.Ask(objects[0]) == plan.AskDryRun {
+		absent = r.alone(ctx)
+	}
+	asked, err := r.gather(ctx, r.plan, unsettled, definitions(r.plan).brings, absent)
 	for i := range items {
 		if items[i] == nil {
 			items[i], asked = asked[0], asked[1:]
@@ -254,4 +258,23 @@ func (r *run) absent(e inventory.Entry) bool {
 		return false
 	}
 	return e.Namespace != "" && r.made[e.Namespace]
+}
+
+// alone is absent for the only object of a stage. With no other object to protect, applying it is the question and the
+// answer in one, if it is news: it costs the server less to say that there is no such object than to rehearse making it.
+func (r *run) alone(ctx context.Context) func(inventory.Entry) bool {
+	return func(e inventory.Entry) bool {
+		if r.absent(e) {
+			return true
+		}
+		if r.plan.Old.Has(e.ID) {
+			return false
+		}
+		t, err := r.target(e)
+		if err != nil || t.namespaced && e.Namespace == "" {
+			return false // whose fault that is, the dry-run tells
+		}
+		seen, err := t.look(ctx)
+		return err == nil && seen == nil
+	}
 }

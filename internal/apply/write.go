@@ -32,8 +32,10 @@ func (a *Applier) write(ctx context.Context, p *plan.Plan, it *item) *fault.Faul
 		if it.yield != nil {
 			body = it.yield
 		}
+		ctx, r := watched(ctx)
 		if live, err = a.apply(ctx, it.target, body); err == nil {
 			it.change.Live, it.written = live, true
+			a.warned(&it.change, r)
 		}
 	}
 	if err != nil {
