@@ -64,7 +64,7 @@ func TestATenantSignsInToAWSAndGoogleAsItsServiceAccountAndNeverAsTheController(
 	vault := enc(hcvault.NewMasterKey(server.URL, "transit", "k"), "vault:v1:AAAA")
 	refused := func(key sopskeys.MasterKey, code, want string) {
 		t.Helper()
-		d, err := k.decrypter(t.Context(), obj)
+		d, err := k.decrypter(t.Context(), obj, true)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -102,16 +102,16 @@ func TestATenantSignsInToAWSAndGoogleAsItsServiceAccountAndNeverAsTheController(
 	refused(google, "SLU-IDENTITY-042", "workload identity pool")
 	shown("//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/p/providers/aks")
 
-	first, err := k.decrypter(t.Context(), obj)
+	first, err := k.decrypter(t.Context(), obj, true)
 	if err != nil {
 		t.Fatal(err)
 	}
-	again, err := k.decrypter(t.Context(), obj)
+	again, err := k.decrypter(t.Context(), obj, true)
 	if err != nil || again.identity.Name != first.identity.Name || again.identity.AWS != first.identity.AWS || again.identity.Google != first.identity.Google {
 		t.Errorf("the same account is another identity at the next reconcile (%v)", err)
 	}
 	annotate(annotationRole, "arn:aws:iam::123456789012:role/other")
-	if other, err := k.decrypter(t.Context(), obj); err != nil || other.identity.Name == first.identity.Name {
+	if other, err := k.decrypter(t.Context(), obj, true); err != nil || other.identity.Name == first.identity.Name {
 		t.Errorf("another role shares the data keys of the one before (%v)", err)
 	}
 }

@@ -39,6 +39,9 @@ func (c conditions) holds(kind string) bool {
 	return x != nil && x.Status == metav1.ConditionTrue && x.ObservedGeneration == c.generation
 }
 
+// fails says whether the condition is false.
+func (c conditions) fails(kind string) bool { return apimeta.IsStatusConditionFalse(*c.list, kind) }
+
 // ready ends an attempt well.
 func (c conditions) ready(reason, message string) {
 	c.drop(meta.ReconcilingCondition, meta.StalledCondition)

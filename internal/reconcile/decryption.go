@@ -50,8 +50,9 @@ type decrypter struct {
 	behalf   involved    // whom the metrics of the tokens name
 }
 
-// decrypter returns who decrypts for obj, nil when spec.decryption is not set.
-func (k *Kustomizations) decrypter(ctx context.Context, obj *Kustomization) (*decrypter, error) {
+// decrypter returns who decrypts for obj, nil when spec.decryption is not set. Unless fresh, a moment-old read of its Secret
+// will do.
+func (k *Kustomizations) decrypter(ctx context.Context, obj *Kustomization, fresh bool) (*decrypter, error) {
 	spec := obj.Spec.Decryption
 	if spec == nil {
 		return nil, nil
@@ -65,7 +66,7 @@ func (k *Kustomizations) decrypter(ctx context.Context, obj *Kustomization) (*de
 		},
 	}
 	if secret, ok := k.keysSecret(obj); ok {
-		data, err := secretData(ctx, k.Reader, secret.Namespace, secret.Name)
+		data, fingerprint, err := k.keys.read(ctx, secret, fresh)
 		if err != nil {
 			if f := fault.From(err); f != nil {
 				f.Hop, f.Object = fault.HopKeyring, "Kustomization/"+obj.Namespace+"/"+obj.Name
@@ -73,9 +74,10 @@ func (k *Kustomizations) decrypter(ctx context.Context, obj *Kustomization) (*de
 			return nil, err
 		}
 		// Whoever holds other key material is another identity: nothing that one of them unwrapped is the other's.
-		d.keys = fingerprintOf(data)
+		d.keys = fingerprint
 		if spec.SecretRef == nil {
 			// Everybody's keys are age keys alone: a cloud's credential in their place would be everybody's identity.
+			data = maps.Clone(data) // others read it too
 			maps.DeleteFunc(data, func(name string, _ []byte) bool { return !strings.HasSuffix(name, ".agekey") })
 		}
 		if d.identity, err = keyring.FromSecret("secret/"+secret.String()+"@"+d.keys, data); err != nil {

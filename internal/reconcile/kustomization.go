@@ -196,7 +196,7 @@ func (k *Kustomizations) attempt(ctx context.Context, a *attempt) (wait time.Dur
 // the keys are still there and the way to the vault is still open, so then the way is gone again.
 func (k *Kustomizations) untouched(ctx context.Context, a *attempt) bool {
 	m := a.mem
-	if !m.settled || m.drifted.Load() || m.generation != a.obj.Generation || !a.started.Before(m.verifyAt) || !m.sameInputs(a.rev.Tree) {
+	if !m.settled || m.drifted.Load() || m.generation != a.obj.Generation || !a.started.Before(m.verifyAt) || !m.inputs.unchangedIn(k.Revisions.sight(a.rev)) {
 		return false
 	}
 	if a.demanded && (m.vault || !k.sameKeys(ctx, a)) {

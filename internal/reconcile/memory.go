@@ -1,19 +1,23 @@
 package reconcile
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
+	"fmt"
 	"sync/atomic"
 	"time"
+	"weak"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-gitops/sluice/internal/inventory"
 	"github.com/sluice-gitops/sluice/internal/plan"
 	"github.com/sluice-gitops/sluice/internal/render"
-	"github.com/sluice-gitops/sluice/internal/source"
 )
 
 // memory is what this process remembers of a Kustomization between two attempts. Losing it costs work, never truth.
@@ -76,11 +80,6 @@ func (m *memory) restore(obj *Kustomization) {
 	m.status = obj.Status.DeepCopy()
 }
 
-// sameInputs says whether tree holds, under every path that the last render read, what it held then.
-func (m *memory) sameInputs(tree source.Tree) bool {
-	return m.inputs.unchangedIn(tree)
-}
-
 // verifyDue says that it is time to ask the API server about every object, whatever the watches say: the safety net.
 func (m *memory) verifyDue(now time.Time) bool {
 	return !m.verifyAt.IsZero() && !now.Before(m.verifyAt)
@@ -92,30 +91,79 @@ type inputs struct {
 }
 
 // reads is what was read of the artifact, and what of the rules that are no part of it.
-type reads struct{ rendered, rules []render.Input }
+type reads struct {
+	rendered, rules []render.Input
+	same            weak.Pointer[sight] // a sight that holds all of it: most attempts are about the revision of the last
+}
 
-func (i *inputs) set(rendered, rules []render.Input) { i.p.Store(&reads{rendered, rules}) }
+func (i *inputs) set(rendered, rules []render.Input, of *sight) {
+	i.p.Store(&reads{rendered, rules, weak.Make(of)})
+}
 
 func (i *inputs) clear() { i.p.Store(nil) }
 
-func (i *inputs) unchangedIn(tree source.Tree) bool {
+// unchangedIn says whether a revision holds, under every path that the last render read, what was there then.
+func (i *inputs) unchangedIn(s *sight) bool {
 	r := i.p.Load()
-	return r != nil && render.Unchanged(source.Artifact(tree), r.rendered) &&
-		(len(r.rules) == 0 || render.Unchanged(source.Whole(tree), r.rules))
+	switch {
+	case r == nil:
+		return false
+	case r.same == weak.Make(s):
+		return true
+	case !render.Unchanged(s.artifact, r.rendered), len(r.rules) > 0 && !render.Unchanged(s.whole, r.rules):
+		return false
+	}
+	i.p.CompareAndSwap(r, &reads{r.rendered, r.rules, weak.Make(s)}) // or they were cleared meanwhile
+	return true
 }
 
-// writeStatus sends the difference to the status written last, if there is one.
+// writeStatus sends the difference to the status written last, if there is one. Hundreds of statuses tell of every
+// commit, so neither the whole object is compared nor more than its metadata asked for in return.
 func (k *Kustomizations) writeStatus(ctx context.Context, a *attempt) error {
 	if equality.Semantic.DeepEqual(*a.mem.status, a.obj.Status) {
 		return nil
 	}
-	base := a.obj.DeepCopy()
-	a.mem.status.DeepCopyInto(&base.Status)
-	target := a.obj.DeepCopy() // the client writes the server's answer into it
-	err := k.Status().Patch(ctx, target, client.MergeFrom(base), client.FieldOwner(statusFieldManager))
+	patch, err := statusPatch(a.mem.status, &a.obj.Status)
+	if err != nil {
+		return err
+	}
+	target := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Namespace: a.obj.Namespace, Name: a.obj.Name}}
+	target.SetGroupVersionKind(kustomizev1.GroupVersion.WithKind(kustomizev1.KustomizationKind))
+	err = k.Status().Patch(ctx, target, client.RawPatch(types.MergePatchType, patch), client.FieldOwner(statusFieldManager))
 	if err != nil {
 		return client.IgnoreNotFound(err)
 	}
 	a.obj.Status.DeepCopyInto(a.mem.status)
 	return nil
+}
+
+// statusPatch returns the merge patch that makes one status of another, field by field: lists are replaced whole.
+func statusPatch(from, to *kustomizev1.KustomizationStatus) ([]byte, error) {
+	old, err := fieldsOf(from)
+	if err != nil {
+		return nil, err
+	}
+	changed, err := fieldsOf(to)
+	if err != nil {
+		return nil, err
+	}
+	for name, value := range old {
+		now, ok := changed[name]
+		switch {
+		case !ok:
+			changed[name] = json.RawMessage("null")
+		case bytes.Equal(now, value):
+			delete(changed, name)
+		}
+	}
+	return json.Marshal(map[string]any{"status": changed})
+}
+
+func fieldsOf(s *kustomizev1.KustomizationStatus) (map[string]json.RawMessage, error) {
+	data, err := json.Marshal(s)
+	if err != nil {
+		return nil, fmt.Errorf("status: %w", err)
+	}
+	fields := map[string]json.RawMessage{}
+	return fields, json.Unmarshal(data, &fields)
 }

@@ -38,7 +38,7 @@ func TestATenantDecryptsAsItsServiceAccountAndNeverAsTheController(t *testing.T)
 	obj.Spec.Decryption = &kustomizev1.Decryption{Provider: "sops", ServiceAccountName: "tenant"}
 	open := func() *decrypter {
 		t.Helper()
-		d, err := k.decrypter(t.Context(), obj)
+		d, err := k.decrypter(t.Context(), obj, true)
 		if err != nil {
 			t.Fatal(err)
 		}

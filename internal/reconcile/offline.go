@@ -51,7 +51,7 @@ func (o Offline) Build(ctx context.Context, obj *Kustomization) ([]*unstructured
 		}
 	}
 	if o.Decrypt {
-		who, err := k.decrypter(ctx, obj)
+		who, err := k.decrypter(ctx, obj, true)
 		if err != nil {
 			return nil, err
 		}

@@ -15,7 +15,6 @@ import (
 	"github.com/sluice-gitops/sluice/internal/redact"
 	"github.com/sluice-gitops/sluice/internal/render"
 	"github.com/sluice-gitops/sluice/internal/sops"
-	"github.com/sluice-gitops/sluice/internal/source"
 )
 
 // pipeline takes the attempt's revision through render, plan and apply, and leaves in the memory what the next attempt
@@ -28,7 +27,8 @@ func (k *Kustomizations) pipeline(ctx context.Context, a *attempt) (summary stri
 	a.mem.drifted.Store(false)
 
 	a.stage = meta.BuildFailedReason // keys and variables belong to the build, as in Flux
-	who, err := k.decrypter(ctx, a.obj)
+	// Who asked for this, or mends what failed, may have changed the Secret a moment ago.
+	who, err := k.decrypter(ctx, a.obj, a.demanded || a.cond.fails(meta.ReadyCondition))
 	if err != nil {
 		return "", err
 	}
@@ -43,9 +43,9 @@ func (k *Kustomizations) pipeline(ctx context.Context, a *attempt) (summary stri
 	a.redact = hidden.Redact
 
 	a.stage = meta.BuildFailedReason
-	guard := k.guard(a)
+	guard, sight := k.guard(a), k.Revisions.sight(a.rev)
 	rendered, err := render.Render(ctx, render.Request{
-		Tree: source.Artifact(a.rev.Tree), Path: a.flux.Spec.Path, Kustomization: a.flux,
+		Tree: sight.artifact, Path: a.flux.Spec.Path, Kustomization: a.flux,
 		Open: guard.opener(who.opener()), Encrypted: sops.IsEncrypted, Vars: vars,
 		LooseVars: !k.Options.Features.On(StrictPostBuildSubstitutions),
 	})
@@ -100,7 +100,7 @@ func (k *Kustomizations) pipeline(ctx context.Context, a *attempt) (summary stri
 
 	// With variables from the cluster, the tree alone does not say whether a render would give the same again.
 	if a.obj.Spec.PostBuild == nil || len(a.obj.Spec.PostBuild.SubstituteFrom) == 0 {
-		a.mem.inputs.set(rendered.Inputs, guard.read())
+		a.mem.inputs.set(rendered.Inputs, guard.read(), sight)
 	}
 	a.mem.revision, a.mem.applied = a.rev.Name, result.Inventory.Entries()
 	a.mem.vault, a.mem.keys = who.askedCloud(), who.fingerprint()

@@ -59,5 +59,5 @@ func (k *Kustomizations) changes(obj *Kustomization) bool {
 	m := k.memories[client.ObjectKeyFromObject(obj)]
 	k.mu.Unlock()
 	rev := k.Revisions.Get(sourceOf(obj))
-	return m == nil || rev == nil || m.uid != obj.UID || !m.inputs.unchangedIn(rev.Tree)
+	return m == nil || rev == nil || m.uid != obj.UID || !m.inputs.unchangedIn(k.Revisions.sight(rev))
 }

@@ -8,6 +8,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 
+	"github.com/sluice-gitops/sluice/internal/render"
 	"github.com/sluice-gitops/sluice/internal/source"
 )
 
@@ -28,7 +29,8 @@ func gitKey(name types.NamespacedName) sourceKey { return sourceKey{sourcev1.Git
 type Revisions struct {
 	mu      sync.RWMutex
 	current map[sourceKey]*source.Revision
-	failed  map[sourceKey]error // why a source has no revision
+	sights  map[*source.Revision]*sight // of the current ones
+	failed  map[sourceKey]error         // why a source has no revision
 	moved   chan event.GenericEvent
 }
 
@@ -36,6 +38,7 @@ type Revisions struct {
 func NewRevisions() *Revisions {
 	return &Revisions{
 		current: map[sourceKey]*source.Revision{},
+		sights:  map[*source.Revision]*sight{},
 		failed:  map[sourceKey]error{},
 		moved:   make(chan event.GenericEvent, 64),
 	}
@@ -48,11 +51,35 @@ func (r *Revisions) Get(key sourceKey) *source.Revision {
 	return r.current[key]
 }
 
+// sight is what everyone who renders a revision sees of it, each directory read once for all of them.
+type sight struct {
+	artifact *render.View // as Flux's consumers see it
+	whole    *render.View // with what Flux leaves out
+}
+
+func newSight(rev *source.Revision) *sight {
+	return &sight{render.NewView(source.Artifact(rev.Tree)), render.NewView(source.Whole(rev.Tree))}
+}
+
+// sight returns what is shared of the revision while it is current.
+func (r *Revisions) sight(rev *source.Revision) *sight {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	if s := r.sights[rev]; s != nil {
+		return s
+	}
+	return newSight(rev)
+}
+
 // Put makes rev the current revision of the source obj and, when that is news, tells whoever listens on Moved. The same
 // commit can be news: another spec.ignore or another included revision shows other files of it.
 func (r *Revisions) Put(key sourceKey, obj client.Object, rev *source.Revision) {
 	r.mu.Lock()
 	last := r.current[key]
+	if rev != last {
+		delete(r.sights, last)
+		r.sights[rev] = newSight(rev)
+	}
 	r.current[key] = rev
 	delete(r.failed, key)
 	r.mu.Unlock()
@@ -75,6 +102,7 @@ func sameTree(a, b source.Tree) bool {
 func (r *Revisions) Delete(key sourceKey) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	delete(r.sights, r.current[key])
 	delete(r.current, key)
 	delete(r.failed, key)
 }

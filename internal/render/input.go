@@ -30,7 +30,7 @@ type Input struct {
 // with an otherwise equal request gives the same result. It reads each directory concerned once and no file. A tree that
 // cannot be read counts as changed.
 func Unchanged(tree source.Tree, inputs []Input) bool {
-	v := newView(tree)
+	v := NewView(tree)
 	for _, in := range inputs {
 		e, err := v.stat(in.Path)
 		if err != nil {
@@ -77,17 +77,45 @@ type treeError struct{ err error }
 func (e *treeError) Error() string { return "read the revision: " + e.err.Error() }
 func (e *treeError) Unwrap() error { return e.err }
 
-// view answers what stands where in a tree, reading every directory at most once.
-type view struct {
+// View is a tree that remembers the directories it has read, for everything that is rendered from one revision: what
+// hundreds of Kustomizations ask of the folder above theirs is read once. It is safe for concurrent use.
+type View struct {
 	tree source.Tree
-	mu   sync.Mutex
-	dirs map[string]*listing
+	mu   sync.RWMutex
+	dirs map[string]*listing // nil: no such directory
 }
 
-func newView(tree source.Tree) *view { return &view{tree: tree, dirs: map[string]*listing{}} }
+// NewView returns a View of tree, or tree itself if it is one.
+func NewView(tree source.Tree) *View {
+	if v, ok := tree.(*View); ok {
+		return v
+	}
+	return &View{tree: tree, dirs: map[string]*listing{}}
+}
+
+// ReadFile implements source.Tree.
+func (v *View) ReadFile(p string) (data []byte, hash string, err error) { return v.tree.ReadFile(p) }
+
+// ReadDir implements source.Tree.
+func (v *View) ReadDir(p string) (entries []source.Entry, hash string, err error) {
+	return v.tree.ReadDir(p)
+}
 
 // listing is a directory's entries in name order.
-type listing struct{ entries []source.Entry }
+type listing struct {
+	entries []source.Entry
+	hashed  func() string // see hash
+}
+
+func newListing(entries []source.Entry) *listing {
+	byName := func(a, b source.Entry) int { return strings.Compare(a.Name, b.Name) }
+	if !slices.IsSortedFunc(entries, byName) {
+		entries = slices.SortedFunc(slices.Values(entries), byName)
+	}
+	l := &listing{entries: entries}
+	l.hashed = sync.OnceValue(l.sum)
+	return l
+}
 
 func (l *listing) find(name string) (source.Entry, bool) {
 	i, ok := slices.BinarySearchFunc(l.entries, name, func(e source.Entry, name string) int {
@@ -101,7 +129,9 @@ func (l *listing) find(name string) (source.Entry, bool) {
 
 // hash identifies the names that generation would look at: directories, YAML files and kustomization files. Anything else
 // may come and go without changing what is generated.
-func (l *listing) hash() string {
+func (l *listing) hash() string { return l.hashed() }
+
+func (l *listing) sum() string {
 	h := sha256.New()
 	for _, e := range l.entries {
 		switch {
@@ -115,30 +145,29 @@ func (l *listing) hash() string {
 }
 
 // list returns a directory's listing, nil if there is no such directory.
-func (v *view) list(dir string) (*listing, error) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if l, ok := v.dirs[dir]; ok {
+func (v *View) list(dir string) (*listing, error) {
+	v.mu.RLock()
+	l, ok := v.dirs[dir]
+	v.mu.RUnlock()
+	if ok {
 		return l, nil
 	}
 	entries, _, err := v.tree.ReadDir(dir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, source.ErrNotDir):
-		v.dirs[dir] = nil
-		return nil, nil
+		l = nil
 	case err != nil:
 		return nil, &treeError{err}
+	default:
+		l = newListing(entries)
 	}
-	byName := func(a, b source.Entry) int { return strings.Compare(a.Name, b.Name) }
-	if !slices.IsSortedFunc(entries, byName) {
-		entries = slices.SortedFunc(slices.Values(entries), byName)
-	}
-	l := &listing{entries: entries}
-	v.dirs[dir] = l
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.dirs[dir] = l // a tree never changes, so it is the same whoever was first
 	return l, nil
 }
 
-func (v *view) stat(p string) (entry, error) {
+func (v *View) stat(p string) (entry, error) {
 	dir, name := path.Split(p)
 	if p == "." {
 		l, err := v.list(".")
@@ -161,15 +190,15 @@ func (v *view) stat(p string) (entry, error) {
 	return entry{kind: isFile, hash: e.Hash}, nil
 }
 
-// recorder is a view that remembers what it was asked. It is safe for concurrent use.
+// recorder notes what a view was asked. It is safe for concurrent use.
 type recorder struct {
-	view *view
+	view *View
 	mu   sync.Mutex
 	seen map[string]Input
 }
 
 func newRecorder(tree source.Tree) *recorder {
-	return &recorder{view: newView(tree), seen: map[string]Input{}}
+	return &recorder{view: NewView(tree), seen: map[string]Input{}}
 }
 
 func (r *recorder) note(in Input) {

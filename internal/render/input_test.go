@@ -204,7 +204,7 @@ func mapTree(files map[string]string) (tree source.Tree, err error) {
 
 func TestUnchangedSeesEveryKindOfInput(t *testing.T) {
 	tree := source.MapTree(map[string]string{"a/f.yaml": "1", "b/x": "2"})
-	names, err := newView(tree).list("a")
+	names, err := NewView(tree).list("a")
 	if err != nil {
 		t.Fatal(err)
 	}
