@@ -85,7 +85,7 @@ func (r *results) lines() []result {
 		}
 		l.Ratio = nil
 		if l.PeerValue != nil && l.Value != nil && *l.Value > 0 {
-			l.Ratio = ptr(round(*l.PeerValue / *l.Value))
+			l.Ratio = new(round(*l.PeerValue / *l.Value))
 		}
 		out = append(out, l)
 	}

@@ -8,8 +8,10 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/tools/cache"
 )
 
 // verdict is what a Kustomization's status says.
@@ -29,32 +31,38 @@ type tracker struct {
 }
 
 func track(ctx context.Context, c dynamic.ResourceInterface) (*tracker, error) {
-	list, err := c.List(ctx, metav1.ListOptions{})
-	if err != nil {
-		return nil, err
-	}
 	ctx, cancel := context.WithCancel(ctx)
-	w, err := c.Watch(ctx, metav1.ListOptions{ResourceVersion: list.GetResourceVersion(), TimeoutSeconds: ptr(int64(7200))})
-	if err != nil {
-		cancel()
-		return nil, err
-	}
 	t := &tracker{seen: map[string]verdict{}, moved: make(chan struct{}), stop: cancel}
-	for i := range list.Items {
-		t.seen[list.Items[i].GetName()] = verdictOf(&list.Items[i])
+	// An informer, because the API server may cut the watch of a process that it finds slow.
+	_, informer := cache.NewInformerWithOptions(cache.InformerOptions{
+		ObjectType: &unstructured.Unstructured{},
+		ListerWatcher: &cache.ListWatch{
+			ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) { return c.List(ctx, o) },
+			WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
+				return c.Watch(ctx, o)
+			},
+		},
+		Handler: cache.ResourceEventHandlerFuncs{
+			AddFunc:    t.see,
+			UpdateFunc: func(_, o any) { t.see(o) },
+		},
+	})
+	go informer.RunWithContext(ctx)
+	if !cache.WaitForCacheSync(ctx.Done(), informer.HasSynced) {
+		cancel()
+		return nil, fmt.Errorf("watch the Kustomizations: %w", context.Cause(ctx))
 	}
-	go func() {
-		for e := range w.ResultChan() {
-			if o, ok := e.Object.(*unstructured.Unstructured); ok && e.Type != watch.Deleted {
-				t.mu.Lock()
-				t.seen[o.GetName()] = verdictOf(o)
-				close(t.moved)
-				t.moved = make(chan struct{})
-				t.mu.Unlock()
-			}
-		}
-	}()
 	return t, nil
+}
+
+// see notes what an object's status says.
+func (t *tracker) see(o any) {
+	u := o.(*unstructured.Unstructured)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.seen[u.GetName()] = verdictOf(u)
+	close(t.moved)
+	t.moved = make(chan struct{})
 }
 
 func verdictOf(o *unstructured.Unstructured) (v verdict) {
@@ -121,4 +129,3 @@ func (t *tracker) summary() string {
 	return fmt.Sprintf("%+v", count)
 }
 
-func ptr[T any](v T) *T { return &v }
