@@ -103,7 +103,7 @@ func (f *checkFlags) run(ctx context.Context, args []string) error {
 	}
 	if report.Failed() {
 		return &fault.Fault{Code: "SLU-CHECK-001", Hop: fault.HopSOPS, Seen: report.Summary(), Exit: fault.ExitNo,
-			Fix: "each finding names its own; docs/secrets.md describes the checks"}
+			Fix: "each finding names its own; docs/secrets-check.md describes the checks"}
 	}
 	fmt.Fprintln(f.streams.Err, report.Summary())
 	return nil

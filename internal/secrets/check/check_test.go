@@ -180,7 +180,7 @@ func TestTamperingThatSopsAcceptsIsFound(t *testing.T) {
 		blind, withKey string
 	}{
 		{"untouched", sealed, true, "", ""},
-		{"renamed plain key", replace(sealed, "    namespace: shop", "    space: shop"), true, "", ""}, // listed in docs/secrets.md: Git's signature
+		{"renamed plain key", replace(sealed, "    namespace: shop", "    space: shop"), true, "", ""}, // listed in docs/secrets-check.md: Git's signature
 		{"narrowed encrypted_regex", replace(sealed, "^(data|stringData|password)$", "^(data|stringData)$"), true, "narrowed-rule", "narrowed-rule"},
 		{"another kind of rule", replace(sealed, "encrypted_regex: ^(data|stringData|password)$", "encrypted_suffix: stringData"), true, "narrowed-rule", "narrowed-rule"},
 		{"injected recipient", replace(twice, "lastmodified", "lastmodified"), true, "unlisted-recipient", "unlisted-recipient"},

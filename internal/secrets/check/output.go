@@ -209,7 +209,7 @@ type (
 
 func (r *Report) sarif(version string) sarifLog {
 	ids := slices.Sorted(maps.Keys(Checks))
-	driver := sarifDriver{Name: "sluice secrets check", InformationURI: "https://github.com/sluice-gitops/sluice/blob/main/docs/secrets.md", Version: version}
+	driver := sarifDriver{Name: "sluice secrets check", InformationURI: "https://github.com/sluice-gitops/sluice/blob/main/docs/secrets-check.md", Version: version}
 	for _, id := range ids {
 		driver.Rules = append(driver.Rules, sarifRule{id, sarifText{Checks[id]}})
 	}
