@@ -43,6 +43,7 @@ type Emulator struct {
 	proxy     *proxy.Proxy
 	issuer    *issuer.Service
 	vaults    *keyvault.Service
+	arm       *arm.Service
 	recorder  *wire.Recorder
 }
 
@@ -90,10 +91,11 @@ func compose(o Options, st *store.Store) (*Emulator, error) {
 		store: st, authority: authority, recorder: wire.NewRecorder(o.Log),
 		issuer: issuer.New(st.State().Issuer()), vaults: keyvault.New(st, tokens, o.Clock),
 	}
+	e.arm = arm.New(st, tokens, e.vaults, o.Clock)
 	e.proxy, err = proxy.Listen(proxy.Config{
 		Addr: o.Addr, Authority: authority, Emulated: e.emulated, Upstream: o.Upstream, Count: e.recorder.Count,
 		Azure: e.hosts(
-			entra.New(st, tokens, e.issuer.Fetch, o.Clock), e.vaults, arm.New(st, tokens, e.vaults, o.Clock), e.issuer),
+			entra.New(st, tokens, e.issuer.Fetch, o.Clock), e.vaults, e.arm, e.issuer),
 	})
 	return e, err
 }
@@ -117,6 +119,12 @@ func (e *Emulator) CAFile() string { return e.authority.File() }
 // "/.well-known/openid-configuration" or "/openid/v1/jwks" and returns what the API server answers there.
 func (e *Emulator) SetIssuerBackend(get func(ctx context.Context, path string) ([]byte, error)) {
 	e.issuer.SetBackend(get)
+}
+
+// SetClusterEndpoint says where the local cluster's API server is, for listClusterUserCredential: an https URL, and the
+// certificate in PEM that its clients must trust.
+func (e *Emulator) SetClusterEndpoint(server string, ca []byte) {
+	e.arm.SetEndpoint(arm.Endpoint{Server: server, CA: ca})
 }
 
 // Requests counts what was asked for since Open, by "service/operation": entra/token, keyvault/challenge,

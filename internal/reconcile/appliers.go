@@ -19,6 +19,8 @@ type appliers struct {
 
 	migrate bool // gate MigrateAPIVersion
 
+	aks sync.Map // ConfigMap, as it stands, and account → *aksAnswer
+
 	mu    sync.Mutex
 	users map[user]*target
 }

@@ -50,14 +50,31 @@ func (s *Service) authenticate(state *store.State, r *http.Request) (*entra.Clai
 	return claims, nil
 }
 
-// authorize lets the developer do everything and others nothing.
+// authorize lets the developer do everything, and others what a cluster user may.
 func authorize(state *store.State, caller *entra.Claims, r *http.Request, operation string) error {
-	if owner(state, caller) {
+	if owner(state, caller) || clusterUser(state, caller, r, operation) {
 		return nil
 	}
 	return fail(http.StatusForbidden, "AuthorizationFailed",
 		"The client '%s' with object id '%s' does not have authorization to perform action '%s' over scope '%s' or the scope is invalid.",
 		caller.AppID, caller.ObjectID, operation, r.URL.Path)
+}
+
+// clusterUserRole is "Azure Kubernetes Service Cluster User Role".
+const clusterUserRole = "4abbcc35-e782-43d8-92c5-2d3f1bd2253f"
+
+// clusterUser says whether the caller's role lets it read a cluster and ask for its users' kubeconfig.
+func clusterUser(state *store.State, caller *entra.Claims, r *http.Request, operation string) bool {
+	if operation != "get-cluster" && operation != "list-cluster-user-credential" {
+		return false
+	}
+	for _, a := range state.Assignments {
+		if a.RoleID == clusterUserRole && strings.EqualFold(a.PrincipalID, caller.ObjectID) &&
+			strings.HasPrefix(store.Fold(r.URL.Path)+"/", store.Fold(a.Scope)+"/") {
+			return true
+		}
+	}
+	return false
 }
 
 func owner(state *store.State, caller *entra.Claims) bool {

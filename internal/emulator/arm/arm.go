@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sluice-gitops/sluice/internal/emulator/entra"
@@ -41,6 +42,8 @@ type Service struct {
 	routes []route
 
 	federating sync.Map // identities whose federated credentials are being written
+
+	endpoint atomic.Pointer[Endpoint]
 }
 
 // New returns the service.

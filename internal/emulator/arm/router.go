@@ -136,6 +136,7 @@ func (s *Service) table() []route {
 	add("GET", groupPath+"/providers/"+clusterType, "list-clusters", s.listClusters)
 	add("PUT", clusterPath, "put-cluster", s.putCluster)
 	add("GET", clusterPath, "get-cluster", s.getCluster)
+	add("POST", clusterPath+"/listclusterusercredential", "list-cluster-user-credential", s.listClusterUserCredential)
 	add("DELETE", clusterPath, "delete-cluster", s.deleteCluster)
 
 	add("GET", "{scope...}/providers/"+assignmentType, "list-role-assignments", s.listAssignments)

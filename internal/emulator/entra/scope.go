@@ -15,6 +15,7 @@ var resources = []string{
 	"https://management.azure.com",
 	"https://management.core.windows.net",
 	"https://graph.microsoft.com",
+	"6dae42f8-4368-4678-94ff-3960e28e3630", // the API server of every AKS cluster
 	"cfa8b339-82a2-471a-a3c9-0fc0be7a4093", // Key Vault by its application id
 }
 
