@@ -63,7 +63,7 @@ var sopsCodes = map[string]int{
 	"SLU-SOPS-001": 1, "SLU-SOPS-002": 1, "SLU-SOPS-003": 1, "SLU-SOPS-004": 1, "SLU-SOPS-005": 1, "SLU-SOPS-008": 1,
 	"SLU-SOPS-006": 25, "SLU-SOPS-007": 51, "SLU-SOPS-009": 4, "SLU-SOPS-010": 2, "SLU-SOPS-011": 92, "SLU-SOPS-012": 203,
 	"SLU-SOPS-013": 23, "SLU-SOPS-014": 1, "SLU-SOPS-015": 1, "SLU-SOPS-016": 1, "SLU-SOPS-017": 1, "SLU-SOPS-018": 4,
-	"SLU-SOPS-019": 1, "SLU-SOPS-020": 1, "SLU-USAGE-021": 8, "SLU-USAGE-022": 1, "SLU-USAGE-023": 1,
+	"SLU-SOPS-019": 1, "SLU-SOPS-020": 1, "SLU-SOPS-021": 23, "SLU-USAGE-021": 8, "SLU-USAGE-022": 1, "SLU-USAGE-023": 1,
 }
 
 // likeSOPS gives a failure the exit code that sops would end with.

@@ -17,6 +17,12 @@ func (e *Engine) enforce(path string, rule *rules.Rule, m *sops.Metadata) error 
 	where := fmt.Sprintf("%s, line %d", rule.File, rule.Line)
 	if !e.AllowNarrower {
 		for _, f := range rules.Narrower(rule, m) {
+			switch {
+			case f.Check == rules.Narrowed && chooses(rule) == "":
+				continue // a rule that only lists recipients leaves the choice to the command line, as sops users do
+			case f.Check == rules.WeakMAC && e.MAC == sops.Enforce:
+				continue // this setting alone the MAC does protect: it starts from another value
+			}
 			return secretFault("001", path, "the file would be sealed more narrowly than the rules say: "+f.Seen,
 				"the rule at "+where+" wants "+f.Want+"; SOPS's MAC does not protect this setting, so somebody may have changed it in the file",
 				"encrypt the file anew under the rule, or repeat the command with --allow-narrower", exitGeneric)
@@ -32,4 +38,9 @@ func (e *Engine) enforce(path string, rule *rules.Rule, m *sops.Metadata) error 
 		}
 	}
 	return nil
+}
+
+// chooses is the rule's own choice of values, empty if it makes none.
+func chooses(r *rules.Rule) string {
+	return r.EncryptedRegex + r.UnencryptedRegex + r.EncryptedSuffix + r.UnencryptedSuffix + r.EncryptedCommentRegex + r.UnencryptedCommentRegex
 }

@@ -82,6 +82,9 @@ func Seal(ctx context.Context, data []byte, f Format, o SealOptions) (sealed []b
 	if err != nil {
 		return nil, err
 	}
+	if f == Binary && o.UnencryptedSuffix == "" {
+		meta.UnencryptedSuffix = "" // one value under a name of the format's own: there is nothing to leave out
+	}
 	key := make([]byte, 32)
 	defer clear(key)
 	if o.Shared != nil {
@@ -111,7 +114,12 @@ func (o SealOptions) indents() Indents {
 // encryptWith replaces the values and sets time and MAC, which is bound to the time. A cipher that has decrypted the
 // document gives unchanged values their ciphertext back.
 func encryptWith(tree *getsops.Tree, key []byte, c *cipher, now time.Time) error {
+	before := commentsInLists(tree.Branches)
 	mac, err := tree.Encrypt(key, c)
+	if err == nil && commentsInLists(tree.Branches) != before {
+		return sopsFault("021", tree.FilePath, "a comment inside a list would be sealed",
+			"the sops library writes it as one more item of the list, and the file's MAC then never matches again", "move the comment above the list's key, or leave it out")
+	}
 	if err != nil {
 		return sopsFault("013", tree.FilePath, fmt.Sprintf("the value at %q cannot be encrypted", c.failed),
 			"it has a type that sops does not know, or a comment that the rule would not find again after encryption", "write the value as a string")
@@ -217,4 +225,26 @@ func unsealable(path string, f Format, err error) *fault.Fault {
 		seen += " (line " + m[1] + ")"
 	}
 	return sopsFault("010", path, seen, "only a file that parses can be encrypted value by value", "correct the file, or encrypt it whole with --input-type binary")
+}
+
+// commentsInLists counts them: what sealing makes of one is a string.
+func commentsInLists(v any) (n int) {
+	switch v := v.(type) {
+	case getsops.TreeBranches:
+		for _, b := range v {
+			n += commentsInLists(b)
+		}
+	case getsops.TreeBranch:
+		for _, item := range v {
+			n += commentsInLists(item.Value)
+		}
+	case []any:
+		for _, item := range v {
+			if _, is := item.(getsops.Comment); is {
+				n++
+			}
+			n += commentsInLists(item)
+		}
+	}
+	return n
 }

@@ -1,0 +1,85 @@
+package cli
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"net/http"
+	"net/url"
+	"os"
+	"testing"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	azarm "github.com/Azure/azure-sdk-for-go/sdk/azcore/arm"
+	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/keyvault/armkeyvault"
+
+	"github.com/sluice-gitops/sluice/internal/azure/arm"
+	"github.com/sluice-gitops/sluice/internal/azure/identity"
+	"github.com/sluice-gitops/sluice/internal/azure/keyvault"
+	"github.com/sluice-gitops/sluice/internal/emulator"
+)
+
+// vault is an emulated Key Vault with one key, and a developer who may use it.
+type vault struct {
+	key  keyvault.KeyID
+	keys *keyvault.Client
+	env  []string // of processes that are to use it
+}
+
+func newVault(t *testing.T) *vault {
+	t.Helper()
+	check := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	e, err := emulator.Open(emulator.Options{Dir: t.TempDir()})
+	check(err)
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- e.Serve(ctx) }()
+	pem, err := os.ReadFile(e.CAFile())
+	check(err)
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(pem)
+	transport := &http.Transport{Proxy: http.ProxyURL(&url.URL{Scheme: "http", Host: e.Addr()}), TLSClientConfig: &tls.Config{RootCAs: roots}, ForceAttemptHTTP2: true}
+	t.Cleanup(func() {
+		transport.CloseIdleConnections()
+		stop()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	client, env := &http.Client{Transport: transport}, e.Env()
+	dev, err := identity.ForServicePrincipal(env.TenantID, env.DeveloperClientID, env.DeveloperSecret, client)
+	check(err)
+	options := azcore.ClientOptions{Transport: client}
+	manager, err := arm.New(env.SubscriptionID, dev, options)
+	check(err)
+	_, err = manager.EnsureGroup(t.Context(), "sluice", "westeurope")
+	check(err)
+	made, _, err := manager.EnsureVault(t.Context(), "sluice", "interop-vault", "westeurope", env.TenantID)
+	check(err)
+	vaults, err := armkeyvault.NewVaultsClient(env.SubscriptionID, dev, &azarm.ClientOptions{ClientOptions: options})
+	check(err)
+	var may []*armkeyvault.KeyPermissions
+	for _, verb := range []armkeyvault.KeyPermissions{"get", "list", "create", "encrypt", "decrypt"} {
+		may = append(may, &verb)
+	}
+	_, err = vaults.UpdateAccessPolicy(t.Context(), "sluice", "interop-vault", armkeyvault.AccessPolicyUpdateKindAdd, armkeyvault.VaultAccessPolicyParameters{
+		Properties: &armkeyvault.VaultAccessPolicyProperties{AccessPolicies: []*armkeyvault.AccessPolicyEntry{
+			{TenantID: &env.TenantID, ObjectID: &env.DeveloperObjectID, Permissions: &armkeyvault.Permissions{Keys: may}}}},
+	}, nil)
+	check(err)
+	v := &vault{keys: keyvault.New(dev, keyvault.Options{Client: options}), env: []string{
+		"HTTPS_PROXY=http://" + e.Addr(), "SSL_CERT_FILE=" + e.CAFile(), "AZURE_TENANT_ID=" + env.TenantID,
+		"AZURE_CLIENT_ID=" + env.DeveloperClientID, "AZURE_CLIENT_SECRET=" + env.DeveloperSecret,
+	}}
+	v.key, _, err = manager.EnsureKey(t.Context(), made.URL, "sops", 2048)
+	check(err)
+	return v
+}
+
+// versionless is the key's URL as people write it: whatever version is the newest.
+func (v *vault) versionless() string { return v.key.Vault + "/keys/" + v.key.Name }
