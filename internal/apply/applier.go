@@ -12,7 +12,7 @@
 //	unchanged, written just now 2  dry-run, read
 //	created                     2  dry-run, apply
 //	created in a new namespace  1  apply
-//	created alone in its stage  2  read of metadata, apply
+//	created alone in its stage  2  read of metadata (none for a namespace, which the Known knows), apply
 //	configured                  3  dry-run, read, apply
 //	taken over from kubectl     3  dry-run, patch of metadata, apply
 //	replaced                    5  dry-run, read, delete, read until gone, apply

@@ -20,6 +20,9 @@ type Known interface {
 	// the field at our value.
 	Left(owner plan.Owner, desired, left *unstructured.Unstructured, owned bool)
 
+	// Absent says that no such object exists. If it is false, nothing is known.
+	Absent(id inventory.ID) bool
+
 	// Released tells that the object isn't owner's from here on; before a deletion, because that will be seen.
 	Released(owner plan.Owner, id inventory.ID)
 }
@@ -37,6 +40,7 @@ type ignorance struct{}
 
 func (ignorance) Settled(*unstructured.Unstructured) (types.UID, bool)                          { return "", false }
 func (ignorance) Left(plan.Owner, *unstructured.Unstructured, *unstructured.Unstructured, bool) {}
+func (ignorance) Absent(inventory.ID) bool                                                      { return false }
 func (ignorance) Released(plan.Owner, inventory.ID)                                             {}
 
 // recall makes the item of an object that needs no request, because it is settled; nil if it needs one.

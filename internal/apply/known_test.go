@@ -19,6 +19,8 @@ type notebook struct {
 	asked   int
 }
 
+func (n *notebook) Absent(inventory.ID) bool { return false }
+
 func (n *notebook) Settled(u *unstructured.Unstructured) (types.UID, bool) {
 	uid, ok := n.settled[u.GetName()]
 	if !ok {

@@ -270,6 +270,9 @@ func (r *run) alone(ctx context.Context) func(inventory.Entry) bool {
 		if r.plan.Old.Has(e.ID) {
 			return false
 		}
+		if r.known.Absent(e.ID) {
+			return true
+		}
 		t, err := r.target(e)
 		if err != nil || t.namespaced && e.Namespace == "" {
 			return false // whose fault that is, the dry-run tells

@@ -30,6 +30,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
 
 	"github.com/sluice-gitops/sluice/internal/inventory"
@@ -54,6 +55,8 @@ type Cache struct {
 	prints printer
 	drifts *queue[inventory.ID, Drift]
 	moved  *queue[plan.Owner, plan.Owner]
+
+	namespaces *namespaces
 
 	started chan struct{} // closed by Start, after life is set
 	life    context.Context
@@ -82,6 +85,10 @@ func New(cfg *rest.Config, mapper meta.RESTMapper, opts Options) (*Cache, error)
 	if err != nil {
 		return nil, fmt.Errorf("client of the API server: %w", err)
 	}
+	metas, err := metadata.NewForConfig(metadata.ConfigFor(cfg))
+	if err != nil {
+		return nil, fmt.Errorf("client of the API server: %w", err)
+	}
 	prints := newPrinter(opts.FieldManager)
 	if opts.TakeOver != nil {
 		prints.taken = opts.TakeOver
@@ -89,7 +96,8 @@ func New(cfg *rest.Config, mapper meta.RESTMapper, opts Options) (*Cache, error)
 	return &Cache{
 		Options: opts, client: client, mapper: mapper, prints: prints,
 		drifts: newQueue[inventory.ID, Drift](), moved: newQueue[plan.Owner, plan.Owner](),
-		started: make(chan struct{}), kinds: map[schema.GroupKind]map[string]*kind{},
+		namespaces: &namespaces{client: metas},
+		started:    make(chan struct{}), kinds: map[schema.GroupKind]map[string]*kind{},
 	}, nil
 }
 
