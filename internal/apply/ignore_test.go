@@ -46,7 +46,7 @@ func (b *bench) values() (data string, owners string) {
 		}
 	}
 	for _, e := range cm.ManagedFields {
-		if strings.Contains(string(e.FieldsV1.Raw), `"f:k":`) {
+		if strings.Contains(e.FieldsV1.GetRawString(), `"f:k":`) {
 			names = append(names, e.Manager+"/"+string(e.Operation))
 		}
 	}

@@ -166,7 +166,7 @@ func (p pointer) appliedByOther(live *unstructured.Unstructured, manager string)
 			continue
 		}
 		var node fieldSet
-		if json.Unmarshal(e.FieldsV1.Raw, &node) == nil && p.in(node, live.Object) {
+		if json.Unmarshal(e.FieldsV1.GetRawBytes(), &node) == nil && p.in(node, live.Object) {
 			return true
 		}
 	}
