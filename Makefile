@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build up down test judges check generate golden fuzz bench soak clean
+.PHONY: help build up down test judges check generate golden fuzz peers parity bench soak clean
 
 VERSION ?= $(shell git describe --tags --match 'v*' --dirty 2>/dev/null)
 FUZZTIME ?= 10s
@@ -35,6 +35,7 @@ down: ## stop the system that make up started; its data stays
 test: build ## test everything, end to end too
 	go test -timeout 15m $$(go list ./... | grep -v '/e2e$$')
 	cd cluster && go test -timeout 15m ./...
+	$(MAKE) --no-print-directory parity
 	go test -timeout 45m -count=1 ./e2e
 
 judges: build ## test against programs that are not ours (.ci/run installs them)
@@ -62,14 +63,22 @@ fuzz: ## run every fuzz target for FUZZTIME (10s)
 	  go test -run '^$$' -fuzz "^$${func#func }$$" -fuzztime $(FUZZTIME) ./$$(dirname $$file) < /dev/null; \
 	done
 
-# Every figure of docs/benchmarks.md, in one run: BENCHFLAGS='-apps 20' is a quick look.
-bench: build ## measure Sluice beside Flux, for half an hour or more: docs/benchmarks.md
+peers: build ## bench/bin: Flux's controllers beside ours (minutes the first time, seconds after)
 	cd bench && go build -o bin/ github.com/fluxcd/kustomize-controller github.com/fluxcd/source-controller
-	cd bench && cp ../bin/sluice ../bin/sluice-cluster bin/ && go build -o bin/bench .
+	cp bin/sluice bin/sluice-cluster bench/bin/
+
+parity: peers ## hold Sluice against Flux: the fixtures of bench/parity, and the hand-over both ways
+	cd bench && go test -p 1 -timeout 15m -count=1 ./...
+
+# Every figure of docs/benchmarks.md, in one run: BENCHFLAGS='-apps 20' is a quick look.
+bench: peers ## measure Sluice beside Flux, for half an hour or more: docs/benchmarks.md
+	cd bench && go build -o bin/bench .
 	cd bench && bin/bench $(BENCHFLAGS)
 
-soak: build ## the property tests with long histories
+soak: peers ## the property tests with long histories, and the hand-over of 200 Kustomizations
 	SLUICE_SOAK_STEPS=500 go test -timeout 60m -count=1 -run AnyHistory -v ./internal/reconcile
+	SLUICE_SOAK_FAULTS=1 go test -timeout 60m -count=1 -parallel 2 ./internal/reconcile/faults
+	cd bench && SLUICE_HANDOVER_APPS=200 go test -timeout 60m -count=1 -run HandOver -v .
 
 clean: ## remove what was built
 	rm -rf bin bench/bin

@@ -22,8 +22,8 @@ import (
 
 // patience bounds a wait, alike bounds how long the two may take to be alike after that.
 const (
-	patience = 60 * time.Second
-	alike    = 6 * time.Second
+	patience = 2 * time.Minute
+	alike    = 20 * time.Second
 )
 
 // play is a fixture that is played to both engines.
