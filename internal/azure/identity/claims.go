@@ -15,6 +15,7 @@ type Claims struct {
 	Subject  string
 	Audience []string
 	Expiry   time.Time // zero: the token has no exp
+	KeyID    string    // of the key that signed it, as the issuer publishes it; empty: the token names none
 }
 
 var errNotJWT = errors.New("not a JSON Web Token")
@@ -40,6 +41,12 @@ func ParseClaims(token string) (Claims, error) {
 		return Claims{}, errNotJWT
 	}
 	out := Claims{Issuer: c.Iss, Subject: c.Sub}
+	var header struct {
+		Kid string `json:"kid"`
+	}
+	if raw, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(parts[0], "=")); err == nil && json.Unmarshal(raw, &header) == nil {
+		out.KeyID = header.Kid
+	}
 	var one string
 	if json.Unmarshal(c.Aud, &out.Audience) != nil && json.Unmarshal(c.Aud, &one) == nil {
 		out.Audience = []string{one}
