@@ -33,6 +33,7 @@ type Options struct {
 	Log   *slog.Logger     // one debug record per request, without secrets; nil: none
 	// Upstream gives the proxy through which hosts that aren't emulated are reached; nil: as the environment says.
 	Upstream func(*http.Request) (*url.URL, error)
+	Pace     *arm.Pace // how long Resource Manager's long-running operations take; nil: arm.DefaultPace
 }
 
 // Emulator is an opened emulator, listening but not yet answering. Serve makes it answer; Close is for those who never
@@ -75,6 +76,9 @@ func (o Options) withDefaults() Options {
 	if o.Upstream == nil {
 		o.Upstream = http.ProxyFromEnvironment
 	}
+	if o.Pace == nil {
+		o.Pace = &arm.DefaultPace
+	}
 	return o
 }
 
@@ -91,7 +95,7 @@ func compose(o Options, st *store.Store) (*Emulator, error) {
 		store: st, authority: authority, recorder: wire.NewRecorder(o.Log),
 		issuer: issuer.New(st.State().Issuer()), vaults: keyvault.New(st, tokens, o.Clock),
 	}
-	e.arm = arm.New(st, tokens, e.vaults, o.Clock)
+	e.arm = arm.New(st, tokens, e.vaults, o.Clock, *o.Pace)
 	e.proxy, err = proxy.Listen(proxy.Config{
 		Addr: o.Addr, Authority: authority, Emulated: e.emulated, Upstream: o.Upstream, Count: e.recorder.Count,
 		Azure: e.hosts(
@@ -136,6 +140,9 @@ func (e *Emulator) Requests() map[string]int { return e.recorder.Counts() }
 func (e *Emulator) SetThrottle(decide func(vault, operation string) *keyvault.Throttle) {
 	e.vaults.SetThrottle(decide)
 }
+
+// SetTrouble makes Resource Manager's requests and operations meet t; nil ends it. For tests.
+func (e *Emulator) SetTrouble(t *arm.Trouble) { e.arm.SetTrouble(t) }
 
 // RefuseWrites makes every change meet err, as a full disk would; nil ends it. For tests.
 func (e *Emulator) RefuseWrites(err error) { e.store.RefuseWrites(err) }

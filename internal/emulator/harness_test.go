@@ -15,6 +15,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -298,10 +299,41 @@ func (a *azure) mustARM(method, path string, body any) map[string]any {
 	if r.status >= 300 {
 		a.t.Fatalf("%s %s: %d %s", method, path, r.status, r.body)
 	}
+	a.follow(r)
 	if len(r.body) == 0 {
 		return nil
 	}
 	return r.json(a.t)
+}
+
+// follow waits for the operation that an answer names, as clients do, and returns how it ended.
+func (a *azure) follow(r reply) (status string) {
+	a.t.Helper()
+	deadline := time.Now().Add(20 * time.Second)
+	for async, at := r.header.Get("Azure-AsyncOperation"), r.header.Get("Location"); async != "" || at != ""; {
+		if time.Now().After(deadline) {
+			a.t.Fatalf("%s%s does not end", async, at)
+		}
+		if r.header.Get("Retry-After") == "" || r.header.Get("X-Ms-Retry-After-Ms") == "" {
+			a.t.Fatalf("no pace in %v", r.header)
+		}
+		ms, err := strconv.Atoi(r.header.Get("X-Ms-Retry-After-Ms"))
+		if err != nil {
+			a.t.Fatal(err)
+		}
+		time.Sleep(time.Duration(ms) * time.Millisecond) // what the server asks for
+		if async == "" {
+			if r = a.do("GET", at, a.token, nil); r.status != http.StatusAccepted {
+				return strconv.Itoa(r.status)
+			}
+			continue
+		}
+		r = a.do("GET", async, a.token, nil)
+		if status, _ := r.json(a.t)["status"].(string); status != "InProgress" {
+			return status
+		}
+	}
+	return ""
 }
 
 type object = map[string]any

@@ -3,11 +3,13 @@
 // them, and AKS clusters as descriptions.
 //
 // The developer principal is Owner of the one subscription; everyone else is refused with AuthorizationFailed. It
-// refuses what it doesn't know by Azure's own codes instead of pretending. Every operation finishes at once; handlers
-// return answers rather than write them, so that long-running forms can be put around them.
+// refuses what it doesn't know by Azure's own codes instead of pretending. What takes minutes on Azure (clusters, vaults,
+// deletions, registrations) takes the time that Pace says, with Azure's headers and states meanwhile; the state folder
+// knows what is under way, so that a restart loses none of it.
 package arm
 
 import (
+	"maps"
 	"net/http"
 	"strings"
 	"sync"
@@ -40,15 +42,17 @@ type Service struct {
 	keys   KeyMaker
 	now    func() time.Time
 	routes []route
+	pace   Pace
 
 	federating sync.Map // identities whose federated credentials are being written
 
 	endpoint atomic.Pointer[Endpoint]
+	trouble  atomic.Pointer[Trouble]
 }
 
 // New returns the service.
-func New(st *store.Store, tokens Verifier, keys KeyMaker, now func() time.Time) *Service {
-	s := &Service{store: st, tokens: tokens, keys: keys, now: now}
+func New(st *store.Store, tokens Verifier, keys KeyMaker, now func() time.Time, pace Pace) *Service {
+	s := &Service{store: st, tokens: tokens, keys: keys, now: now, pace: pace}
 	s.routes = s.table()
 	return s
 }
@@ -65,6 +69,7 @@ type request struct {
 type answer struct {
 	status int
 	body   any
+	header http.Header // added; nil: none
 }
 
 type handler func(*request) (answer, error)
@@ -72,6 +77,7 @@ type handler func(*request) (answer, error)
 // ServeHTTP takes a request through the token, routing and access to its operation.
 func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a, err := s.serve(r)
+	maps.Copy(w.Header(), a.header)
 	switch {
 	case err != nil:
 		wire.Fail(w, err)
@@ -83,6 +89,9 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Service) serve(r *http.Request) (answer, error) {
+	if err := s.settle(); err != nil {
+		return answer{}, err
+	}
 	state := s.store.State()
 	found, vars, err := match(s.routes, r.Method, r.URL.Path)
 	if err == nil {
@@ -105,6 +114,12 @@ func (s *Service) serve(r *http.Request) (answer, error) {
 			return answer{}, err
 		}
 	}
+	if err := registered(state, r.Method, r.URL.Path); err != nil {
+		return answer{}, err
+	}
+	if err := s.meet(found.operation, r); err != nil {
+		return answer{}, err
+	}
 	return found.handle(&request{Request: r, state: state, caller: caller, vars: vars})
 }
 
@@ -116,10 +131,18 @@ func (r *request) decode(v any) error {
 	return nil
 }
 
-// group returns the resource group that the path names.
+// group returns the resource group that the path names. One that is being deleted can be read, and nothing else.
 func (r *request) group(state *store.State) (*store.Group, error) {
-	if g := state.Groups[store.Fold(r.vars["group"])]; g != nil {
-		return g, nil
+	g := state.Groups[store.Fold(r.vars["group"])]
+	if g == nil {
+		return nil, fail(http.StatusNotFound, "ResourceGroupNotFound", "Resource group '%s' could not be found.", r.vars["group"])
 	}
-	return nil, fail(http.StatusNotFound, "ResourceGroupNotFound", "Resource group '%s' could not be found.", r.vars["group"])
+	if g.Pending.State != "" && (r.Method == http.MethodPut || r.Method == http.MethodPatch) {
+		return nil, beingDeleted(g)
+	}
+	return g, nil
+}
+
+func beingDeleted(g *store.Group) error {
+	return fail(http.StatusConflict, "ResourceGroupBeingDeleted", "The resource group '%s' is in deprovisioning state and cannot perform this operation.", g.Name)
 }

@@ -59,7 +59,7 @@ func (s *Service) putAssignment(r *request) (answer, error) {
 		state.Assignments[store.Fold(made.ID)] = made
 		return nil
 	})
-	return answer{http.StatusCreated, assignmentBody(r.state, made)}, err
+	return answer{status: http.StatusCreated, body: assignmentBody(r.state, made)}, err
 }
 
 func (s *Service) getAssignment(r *request) (answer, error) {

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/sluice-gitops/sluice/internal/emulator/store"
 )
@@ -30,7 +31,7 @@ func clusterBody(state *store.State, c *store.Cluster) map[string]any {
 		properties = map[string]any{}
 	}
 	issuer := map[string]any{"enabled": c.OIDC}
-	if c.OIDC {
+	if c.OIDC && stateOf(c.Pending) != "Creating" {
 		issuer["issuerURL"] = state.Issuer()
 	}
 	security := map[string]any{}
@@ -45,7 +46,7 @@ func clusterBody(state *store.State, c *store.Cluster) map[string]any {
 			properties[name] = what
 		}
 	}
-	properties["provisioningState"] = "Succeeded"
+	properties["provisioningState"] = stateOf(c.Pending)
 	properties["powerState"] = map[string]string{"code": "Running"}
 	return resource(state, c.Group, clusterType, c.Name, c.Location, c.Tags, properties)
 }
@@ -101,8 +102,14 @@ func (s *Service) putCluster(r *request) (answer, error) {
 			return err
 		}
 		key := store.GroupedID(g.Name, r.vars["cluster"])
-		c := state.Clusters[key]
+		c, doing := state.Clusters[key], "Updating"
+		if c != nil {
+			if now := stateOf(c.Pending); now != "Succeeded" && now != "Failed" {
+				return fail(http.StatusConflict, "OperationNotAllowed", "Operation is not allowed because there's an in progress %s operation on the managed cluster '%s'.", now, c.Name)
+			}
+		}
 		if c == nil {
+			doing = "Creating"
 			c = &store.Cluster{Group: g.Name, Name: r.vars["cluster"], Location: in.Location}
 			state.Clusters[key] = c
 			out.status = http.StatusCreated
@@ -117,6 +124,11 @@ func (s *Service) putCluster(r *request) (answer, error) {
 		}
 		c.Properties, c.Tags = in.Properties, in.Tags
 		delete(c.Properties, "oidcIssuerProfile")
+		late := s.late("put-cluster")
+		c.Pending = store.Pending{State: doing, Until: time.Now().Add(s.pace.Cluster), Fails: late != nil}
+		if s.pace.Cluster > 0 {
+			out.header = r.following(state, "Microsoft.ContainerService", begin(state, time.Now(), s.pace.Cluster, late), s.pace.Cluster, false)
+		}
 		out.body = clusterBody(state, c)
 		return nil
 	})
@@ -133,17 +145,24 @@ func enabled(properties map[string]any, path ...string) bool {
 }
 
 func (s *Service) deleteCluster(r *request) (answer, error) {
-	out := answer{status: http.StatusOK}
+	out := answer{status: http.StatusAccepted}
 	err := s.store.Update(func(state *store.State) error {
 		g, err := r.group(state)
 		if err != nil {
 			return err
 		}
 		key := store.GroupedID(g.Name, r.vars["cluster"])
-		if state.Clusters[key] == nil {
+		c := state.Clusters[key]
+		switch {
+		case c == nil:
 			out.status = http.StatusNoContent
+		case s.pace.Cluster == 0:
+			out.status = http.StatusOK
+			delete(state.Clusters, key)
+		default:
+			c.Pending = store.Pending{State: "Deleting", Until: time.Now().Add(s.pace.Cluster)}
+			out.header = r.following(state, "Microsoft.ContainerService", begin(state, time.Now(), s.pace.Cluster, nil), s.pace.Cluster, true)
 		}
-		delete(state.Clusters, key)
 		return nil
 	})
 	return out, err

@@ -53,6 +53,7 @@ func (s *Service) getDeletedVault(r *request) (answer, error) {
 // purgeVault ends a deleted vault and all its keys for good.
 func (s *Service) purgeVault(r *request) (answer, error) {
 	var gone []string
+	out := answer{status: http.StatusOK}
 	err := s.store.Update(func(state *store.State) error {
 		v, err := r.deletedVault(state)
 		if err != nil {
@@ -67,12 +68,17 @@ func (s *Service) purgeVault(r *request) (answer, error) {
 			}
 		}
 		delete(state.Vaults, store.Fold(v.Name))
+		if s.pace.Purge > 0 {
+			out.status = http.StatusAccepted
+			out.header = r.following(state, "Microsoft.KeyVault", begin(state, time.Now(), s.pace.Purge, nil), s.pace.Purge, true)
+			out.header.Del("Azure-AsyncOperation") // Key Vault names the Location alone
+		}
 		return nil
 	})
 	if err == nil {
 		s.store.DropPrivateKeys(gone...)
 	}
-	return answer{status: http.StatusOK}, err
+	return out, err
 }
 
 func (s *Service) checkVaultName(r *request) (answer, error) {
@@ -88,5 +94,5 @@ func (s *Service) checkVaultName(r *request) (answer, error) {
 	case r.state.Vaults[store.Fold(in.Name)] != nil:
 		return ok(map[string]any{"nameAvailable": false, "reason": "AlreadyExists", "message": "The vault name is already in use."})
 	}
-	return answer{http.StatusOK, map[string]any{"nameAvailable": true}}, nil
+	return ok(map[string]any{"nameAvailable": true})
 }

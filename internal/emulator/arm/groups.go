@@ -55,7 +55,7 @@ func groupBody(state *store.State, g *store.Group) any {
 	return map[string]any{
 		"id": "/subscriptions/" + state.Subscription + "/resourceGroups/" + g.Name, "name": g.Name,
 		"type": "Microsoft.Resources/resourceGroups", "location": g.Location, "tags": tags,
-		"properties": map[string]string{"provisioningState": "Succeeded"},
+		"properties": map[string]string{"provisioningState": stateOf(g.Pending)},
 	}
 }
 
@@ -87,6 +87,9 @@ func (s *Service) putGroup(r *request) (answer, error) {
 			state.Groups[store.Fold(name)] = g
 			out.status = http.StatusCreated
 		}
+		if g.Pending.State != "" {
+			return beingDeleted(g)
+		}
 		if g.Location != in.Location {
 			return fail(http.StatusConflict, "InvalidResourceGroupLocation",
 				"Invalid resource group location '%s'. The Resource group already exists in location '%s'.", in.Location, g.Location)
@@ -113,24 +116,29 @@ func (s *Service) headGroup(r *request) (answer, error) {
 	return answer{status: http.StatusNoContent}, nil
 }
 
-// deleteGroup takes everything in the group along; vaults can still be recovered.
+// deleteGroup deletes in the background what is in the group, and then the group.
 func (s *Service) deleteGroup(r *request) (answer, error) {
+	out := answer{status: http.StatusAccepted}
 	err := s.store.Update(func(state *store.State) error {
 		g, err := r.group(state)
 		if err != nil {
 			return err
 		}
-		maps.DeleteFunc(state.Identities, func(_ string, i *store.Identity) bool { return strings.EqualFold(i.Group, g.Name) })
-		maps.DeleteFunc(state.Clusters, func(_ string, c *store.Cluster) bool { return strings.EqualFold(c.Group, g.Name) })
-		for _, v := range state.Vaults {
-			if strings.EqualFold(v.Group, g.Name) {
-				softDelete(v, s.now())
-			}
+		if s.pace.Group == 0 {
+			s.dropGroup(state, g)
+			out.status = http.StatusOK
+			return nil
 		}
-		delete(state.Groups, store.Fold(g.Name))
+		if g.Pending.State == "" {
+			g.Pending = store.Pending{State: "Deleting", Until: time.Now().Add(s.pace.Group)}
+		}
+		left := time.Until(g.Pending.Until)
+		out.header = pace(left)
+		out.header.Set("Location", "https://"+Host+"/subscriptions/"+state.Subscription+"/operationresults/"+
+			begin(state, time.Now(), left, nil)+"?api-version="+r.URL.Query().Get("api-version"))
 		return nil
 	})
-	return answer{status: http.StatusOK}, err
+	return out, err
 }
 
 func softDelete(v *store.Vault, now time.Time) {

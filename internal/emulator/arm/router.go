@@ -97,7 +97,11 @@ func (s *Service) table() []route {
 	add("GET", subscriptionPath+"/locations", "list-locations", s.listLocations)
 	add("GET", subscriptionPath+"/providers", "list-providers", s.listProviders)
 	add("GET", subscriptionPath+"/providers/{namespace}", "get-provider", s.getProvider)
-	add("POST", subscriptionPath+"/providers/{namespace}/register", "register-provider", s.getProvider)
+	add("POST", subscriptionPath+"/providers/{namespace}/register", "register-provider", s.registerProvider)
+	add("POST", subscriptionPath+"/providers/{namespace}/unregister", "unregister-provider", s.unregisterProvider)
+	add("GET", subscriptionPath+"/providers/{namespace}/locations/{location}/operations/{operation}", "get-operation", s.getOperation)
+	add("GET", subscriptionPath+"/providers/{namespace}/locations/{location}/operationresults/{operation}", "get-operation-result", s.getOperationResult)
+	add("GET", subscriptionPath+"/operationresults/{operation}", "get-operation-result", s.getOperationResult)
 	add("GET", subscriptionPath+"/resources", "list-resources", s.listResources)
 
 	add("GET", subscriptionPath+"/resourcegroups", "list-groups", s.listGroups)
@@ -105,6 +109,7 @@ func (s *Service) table() []route {
 	add("GET", groupPath, "get-group", s.getGroup)
 	add("HEAD", groupPath, "head-group", s.headGroup)
 	add("DELETE", groupPath, "delete-group", s.deleteGroup)
+	add("GET", groupPath+"/resources", "list-resources", s.listResources)
 
 	add("GET", subscriptionPath+"/providers/"+identityType, "list-identities", s.listIdentities)
 	add("GET", groupPath+"/providers/"+identityType, "list-identities", s.listIdentities)

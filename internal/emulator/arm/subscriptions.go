@@ -14,7 +14,7 @@ type list struct {
 	Value []any `json:"value"`
 }
 
-func ok(body any) (answer, error) { return answer{http.StatusOK, body}, nil }
+func ok(body any) (answer, error) { return answer{status: http.StatusOK, body: body}, nil }
 
 func okList(items []any) (answer, error) {
 	if items == nil {
@@ -56,48 +56,18 @@ func (s *Service) listLocations(r *request) (answer, error) {
 	}})
 }
 
-// providers are the namespaces in use, with the resource types that `az` looks for by API version.
-var providers = map[string][]string{
-	"Microsoft.Authorization":    {"roleAssignments"},
-	"Microsoft.ContainerService": {"managedClusters"},
-	"Microsoft.KeyVault":         {"vaults"},
-	"Microsoft.ManagedIdentity":  {"userAssignedIdentities"},
-	"Microsoft.Resources":        {"resourceGroups"},
-}
-
-// provider describes a namespace as registered, which every namespace is here.
-func provider(state *store.State, namespace string) any {
-	types := []any{}
-	for name, resourceTypes := range providers {
-		if !strings.EqualFold(name, namespace) {
-			continue
-		}
-		namespace = name
-		for _, resourceType := range resourceTypes {
-			types = append(types, map[string]any{"resourceType": resourceType, "locations": []string{state.Region}, "apiVersions": []string{"2024-11-30", "2024-11-01"}})
-		}
-	}
-	return map[string]any{
-		"id": "/subscriptions/" + state.Subscription + "/providers/" + namespace, "namespace": namespace,
-		"registrationState": "Registered", "registrationPolicy": "RegistrationRequired", "resourceTypes": types,
-	}
-}
-
-func (s *Service) listProviders(r *request) (answer, error) {
-	var items []any
-	for _, namespace := range slices.Sorted(maps.Keys(providers)) {
-		items = append(items, provider(r.state, namespace))
-	}
-	return okList(items)
-}
-
-func (s *Service) getProvider(r *request) (answer, error) {
-	return ok(provider(r.state, r.vars["namespace"]))
-}
-
-// listResources answers `az`'s search for a resource by type and, often, name. It reads the one form of $filter that
-// `az` writes, equality joined by "and", and ignores the rest.
+// listResources answers `az`'s search for a resource by type and, often, name, in the subscription or in a group. It
+// reads the one form of $filter that `az` writes, equality joined by "and", and ignores the rest.
 func (s *Service) listResources(r *request) (answer, error) {
+	within := ""
+	if _, only := r.vars["group"]; only {
+		g, err := r.group(r.state)
+		if err != nil {
+			return answer{}, err
+		}
+		within = store.Fold(resourceID(r.state, g.Name, "", ""))
+		within = within[:len(within)-1]
+	}
 	wanted := map[string]string{}
 	for clause := range strings.SplitSeq(r.URL.Query().Get("$filter"), " and ") {
 		if field, value, found := strings.Cut(clause, " eq "); found {
@@ -106,7 +76,7 @@ func (s *Service) listResources(r *request) (answer, error) {
 	}
 	var items []any
 	for _, resource := range everything(r.state) {
-		if (wanted["resourceType"] == "" || strings.EqualFold(wanted["resourceType"], resource["type"].(string))) &&
+		if strings.HasPrefix(store.Fold(resource["id"].(string)), within) && (wanted["resourceType"] == "" || strings.EqualFold(wanted["resourceType"], resource["type"].(string))) &&
 			(wanted["name"] == "" || strings.EqualFold(wanted["name"], resource["name"].(string))) {
 			delete(resource, "properties")
 			items = append(items, resource)

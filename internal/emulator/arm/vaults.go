@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/sluice-gitops/sluice/internal/emulator/keyvault"
 	"github.com/sluice-gitops/sluice/internal/emulator/store"
@@ -45,7 +46,7 @@ func vaultBody(state *store.State, v *store.Vault) map[string]any {
 		"accessPolicies": policyBodies(v.Policies), "enableRbacAuthorization": v.RBAC,
 		"enableSoftDelete": true, "softDeleteRetentionInDays": v.RetentionDays,
 		"enabledForDeployment": false, "enabledForDiskEncryption": false, "enabledForTemplateDeployment": false,
-		"vaultUri": "https://" + store.Fold(v.Name) + "." + keyvault.Domain + "/", "provisioningState": "Succeeded",
+		"vaultUri": "https://" + store.Fold(v.Name) + "." + keyvault.Domain + "/", "provisioningState": stateOf(v.Pending),
 		"publicNetworkAccess": "Enabled",
 	}
 	if v.PurgeProtection {
@@ -87,7 +88,11 @@ func (s *Service) getVault(r *request) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	return ok(vaultBody(r.state, v))
+	a := answer{status: http.StatusOK, body: vaultBody(r.state, v)}
+	if left := time.Until(v.Pending.Until); left > 0 {
+		a.header = pace(left)
+	}
+	return a, nil
 }
 
 // putVault creates, replaces or recovers a vault.
@@ -113,6 +118,10 @@ func (s *Service) putVault(r *request) (answer, error) {
 			v.Created = s.now().UTC()
 			v.RBAC = r.URL.Query().Get("api-version") >= rbacByDefault
 			out.status = http.StatusCreated
+			if s.pace.Vault > 0 {
+				v.Pending = store.Pending{State: "RegisteringDns", Until: time.Now().Add(s.pace.Vault)}
+				out.header = pace(s.pace.Vault)
+			}
 		}
 		if in.Properties.CreateMode != "recover" {
 			if err := in.apply(v, true); err != nil {

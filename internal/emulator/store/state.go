@@ -23,6 +23,28 @@ type State struct {
 	Vaults      map[string]*Vault      `json:"vaults"`      // by name, which is global
 	Clusters    map[string]*Cluster    `json:"clusters"`    // by GroupedID(group, name)
 	Assignments map[string]*Assignment `json:"assignments"` // by resource id
+	Operations  map[string]*Operation  `json:"operations"`  // by id
+	Providers   map[string]*Provider   `json:"providers"`   // by namespace; one that is missing is registered
+}
+
+// Operation is a long-running operation of Resource Manager's, under way until Until.
+type Operation struct {
+	Until   time.Time `json:"until"`
+	Code    string    `json:"code,omitempty"` // what it fails with; empty: it succeeds
+	Message string    `json:"message,omitempty"`
+}
+
+// Pending says what is being done to a resource, and until when. Its zero value is nothing.
+type Pending struct {
+	State string    `json:"state,omitempty"` // provisioning state meanwhile, such as Creating
+	Until time.Time `json:"until,omitzero"`
+	Fails bool      `json:"fails,omitempty"` // it will be left in the state Failed
+}
+
+// Provider is a resource provider whose registration was changed.
+type Provider struct {
+	Registered bool      `json:"registered"`
+	Since      time.Time `json:"since,omitzero"` // when a registration comes into force
 }
 
 // Developer is the service principal of the person at the keyboard: Owner of the subscription.
@@ -37,6 +59,7 @@ type Group struct {
 	Name     string            `json:"name"`
 	Location string            `json:"location"`
 	Tags     map[string]string `json:"tags,omitempty"`
+	Pending  Pending           `json:"pending,omitzero"` // Deleting, or nothing
 }
 
 // Identity is a user-assigned managed identity.
@@ -73,6 +96,7 @@ type Vault struct {
 	Created         time.Time         `json:"created"`
 	Deleted         *time.Time        `json:"deleted,omitempty"` // soft-deleted since
 	Keys            map[string]*Key   `json:"keys"`              // by name
+	Pending         Pending           `json:"pending,omitzero"`
 }
 
 // Policy is one entry of a vault's access policies.
@@ -125,6 +149,7 @@ type Cluster struct {
 	Properties       map[string]any    `json:"properties,omitempty"` // as they were put, less what the fields below hold
 	OIDC             bool              `json:"oidc"`
 	WorkloadIdentity bool              `json:"workloadIdentity"`
+	Pending          Pending           `json:"pending,omitzero"`
 }
 
 // Assignment is a role assignment. Scope and ID are resource ids in the spelling they were given.

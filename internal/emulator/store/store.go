@@ -142,6 +142,8 @@ func (s *State) fill() {
 	ensure(&s.Vaults)
 	ensure(&s.Clusters)
 	ensure(&s.Assignments)
+	ensure(&s.Operations)
+	ensure(&s.Providers)
 	for _, identity := range s.Identities {
 		ensure(&identity.Credentials)
 	}
