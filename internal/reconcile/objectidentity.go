@@ -88,8 +88,8 @@ func (o *objectIdentities) azure(c client.Client, sa *corev1.ServiceAccount) (na
 	name += "@" + string(sa.UID) + "/" + tenantID + "/" + clientID
 	w, err = o.of(name, identity.Config{
 		ClientID: clientID, TenantID: tenantID, AuthorityHost: os.Getenv("AZURE_AUTHORITY_HOST"),
-		Client:    azcore.ClientOptions{Transport: o.transport},
-		TokenFile: "TokenRequest of ServiceAccount " + key.String(),
+		Client:  azcore.ClientOptions{Transport: o.transport},
+		Account: identity.Account{Namespace: key.Namespace, Name: key.Name},
 		Assertion: func(ctx context.Context) (string, error) {
 			token, _, err := requestToken(ctx, c, key, []string{azureAudience})
 			return token, err

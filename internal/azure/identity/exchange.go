@@ -22,6 +22,7 @@ type party struct {
 	claims                    Claims
 	now                       time.Time
 	federated                 bool
+	account                   Account // zero: not by TokenRequest
 }
 
 var aadsts = regexp.MustCompile(`AADSTS(\d{4,8})\b:?\s*([^\r\n]*)`)
@@ -33,17 +34,7 @@ func exchangeFault(err error, p party) *fault.Fault {
 	if code == 0 {
 		return unanswered(err, p, status)
 	}
-	f := &fault.Fault{
-		Code: "SLU-ENTRA-001", Hop: fault.HopEntra, Object: "client " + p.client, Err: &Refused{Code: code},
-		Seen: fmt.Sprintf("AADSTS%d: %s", code, text),
-		Why:  "Entra ID refused the sign-in",
-		Fix:  fmt.Sprintf("open https://login.microsoftonline.com/error?code=%d, where Entra ID explains the code", code),
-	}
-	if r, ok := refusals[code]; ok {
-		f.Code = "SLU-ENTRA-" + r.number
-		f.Why, f.Fix = r.why(p), r.fix(p)
-	}
-	return f
+	return refusalFault(code, fmt.Sprintf("AADSTS%d: %s", code, text), p)
 }
 
 // Refused is the cause inside an exchange fault: Entra ID answered, and this was its code.
@@ -114,7 +105,7 @@ func unanswered(err error, p party, status int) *fault.Fault {
 		f.Code = "SLU-ENTRA-030"
 		f.Seen = fmt.Sprintf("the vault belongs to tenant %s, the identity signs in to tenant %s", p.asked, p.tenant)
 		f.Why = "an access token of one tenant opens no vault of another"
-		f.Fix = "kubectl annotate serviceaccount -n flux-system kustomize-controller --overwrite azure.workload.identity/tenant-id=" + p.asked
+		f.Fix = annotate(p, "tenant-id", p.asked)
 	case status != 0:
 		f.Code = "SLU-ENTRA-031"
 		f.Seen = fmt.Sprintf("%s answered HTTP %d without an AADSTS code", host, status)

@@ -33,8 +33,10 @@ func misconfigured(cfg Config, err error) *fault.Fault {
 		Code: "SLU-IDENTITY-002", Hop: fault.HopIdentity, Err: err,
 		Seen: fmt.Sprintf("the pod's Azure identity is not usable: tenant %q, authority %q", cfg.TenantID, cfg.AuthorityHost),
 		Why:  "the tenant may hold only letters, digits, dots and hyphens, and the authority must be an https URL",
-		Fix: "kubectl annotate serviceaccount -n flux-system kustomize-controller --overwrite " +
-			"azure.workload.identity/tenant-id=$(az account show --query tenantId -o tsv)",
+		Fix:  annotate(party{account: cfg.Account}, "tenant-id", "$(az account show --query tenantId -o tsv)"),
+	}
+	if cfg.Account != (Account{}) {
+		f.Seen = strings.Replace(f.Seen, "the pod's", "the ServiceAccount's", 1)
 	}
 	if cfg.AuthorityHost != "" && !strings.HasPrefix(cfg.AuthorityHost, "https://") {
 		f.Fix = "set " + envAuthority + " to https://login.microsoftonline.com/ or remove it"
@@ -53,6 +55,13 @@ func unreadable(cfg Config, err error) *fault.Fault {
 		Why:  "the kubelet projects it only into pods that the workload identity webhook has changed",
 		Fix:  "kubectl rollout restart -n flux-system deployment/kustomize-controller",
 	}
+	if a := cfg.Account; a != (Account{}) {
+		f.Seen = "no token can be requested for ServiceAccount " + a.Namespace + "/" + a.Name + ": " + err.Error()
+		f.Why = "the API server refused the TokenRequest or did not answer"
+		f.Fix = "kubectl auth can-i create serviceaccounts/token -n " + a.Namespace +
+			" --as system:serviceaccount:flux-system:kustomize-controller"
+		return f
+	}
 	if errors.Is(err, fs.ErrPermission) {
 		f.Why = "the process's user may not read the projected volume"
 		f.Fix = "set spec.template.spec.securityContext.fsGroup: 1337 on the Deployment"
@@ -66,10 +75,16 @@ func malformed(cfg Config) *fault.Fault {
 	if cfg.TokenFile != "" {
 		where = cfg.TokenFile
 	}
-	return &fault.Fault{
+	f := &fault.Fault{
 		Code: "SLU-IDENTITY-004", Hop: fault.HopIdentity,
 		Seen: where + " does not hold a JSON Web Token",
 		Why:  "the file is empty, truncated or was not written by the kubelet",
 		Fix:  "kubectl rollout restart -n flux-system deployment/kustomize-controller",
 	}
+	if a := cfg.Account; a != (Account{}) {
+		f.Seen = "the token that the API server made for ServiceAccount " + a.Namespace + "/" + a.Name + " is no JSON Web Token"
+		f.Why = "something between here and the API server answered in its place"
+		f.Fix = "kubectl create token -n " + a.Namespace + " " + a.Name
+	}
+	return f
 }

@@ -30,6 +30,8 @@ var update = flag.Bool("update", false, "rewrite golden files")
 const (
 	tenant = "11111111-2222-4333-8444-555555555555"
 	client = "aaaaaaaa-bbbb-4ccc-8ddd-eeeeeeeeeeee"
+
+	exchangeAudience = "api://AzureADTokenExchange"
 )
 
 // entra answers discovery and the token endpoint without a network.
@@ -206,6 +208,54 @@ func TestFaultsBesideRefusals(t *testing.T) {
 			}
 			noToken(t, err)
 		})
+	}
+}
+
+func TestNoFaultOfATenantsAccountSpeaksOfADeploymentOrTheControllersAccount(t *testing.T) {
+	token := jwt(map[string]any{"iss": "https://issuer/", "sub": "system:serviceaccount:apps:tenant", "aud": exchangeAudience, "exp": 1893456000})
+	other := policy.TokenRequestOptions{Scopes: vaultScope.Scopes, TenantID: "99999999-2222-4333-8444-555555555555"}
+	refused := func(code int) *entra { return &entra{code: code} }
+	for _, tt := range []struct {
+		name, tenant string
+		entra        *entra
+		opts         policy.TokenRequestOptions
+		token        string
+		err          error
+		want         []string
+	}{
+		{"malformed signature", tenant, refused(50027), vaultScope, token, nil, []string{"kubectl get --raw /openid/v1/jwks; curl -sS https://issuer/openid/v1/jwks"}},
+		{"unpublished key", tenant, refused(7000272), vaultScope, token, nil, []string{"kubectl get --raw /openid/v1/jwks"}},
+		{"out of its time", tenant, refused(700024), vaultScope, token, nil, []string{"clock", "kubectl create token -n apps tenant --audience " + exchangeAudience}},
+		{"no credential", tenant, refused(700213), vaultScope, token, nil, []string{"-n apps-tenant", "--subject system:serviceaccount:apps:tenant"}},
+		{"unknown client", tenant, refused(700016), vaultScope, token, nil, []string{"kubectl annotate serviceaccount -n apps tenant"}},
+		{"other tenant's vault", tenant, &entra{}, other, token, nil, []string{"kubectl annotate serviceaccount -n apps tenant"}},
+		{"forbidden", tenant, &entra{}, vaultScope, "", errors.New("is forbidden"), []string{"apps/tenant", "kubectl auth can-i create serviceaccounts/token -n apps"}},
+		{"no JWT", tenant, &entra{}, vaultScope, "hello", nil, []string{"apps/tenant", "kubectl create token -n apps tenant"}},
+		{"malformed tenant", "a b", nil, vaultScope, "", nil, []string{"kubectl annotate serviceaccount -n apps tenant"}},
+	} {
+		w, err := New(Config{ClientID: client, TenantID: tt.tenant, Account: Account{"apps", "tenant"},
+			Assertion: func(context.Context) (string, error) { return tt.token, tt.err },
+			Clock:     func() time.Time { return time.Unix(1_800_000_000, 0) },
+			Client:    azcore.ClientOptions{Transport: tt.entra, Retry: policy.RetryOptions{RetryDelay: time.Millisecond}}})
+		if err == nil {
+			_, err = w.GetToken(t.Context(), tt.opts)
+		}
+		f := fault.From(err)
+		if f == nil {
+			t.Errorf("%s: %v", tt.name, err)
+			continue
+		}
+		text := f.Multiline()
+		for _, want := range tt.want {
+			if !strings.Contains(text, want) {
+				t.Errorf("%s lacks %q:\n%s", tt.name, want, text)
+			}
+		}
+		for _, wrong := range []string{"deployment/", "serviceaccount -n flux-system", "the pod", "kubelet"} {
+			if strings.Contains(text, wrong) {
+				t.Errorf("%s says %q:\n%s", tt.name, wrong, text)
+			}
+		}
 	}
 }
 

@@ -38,6 +38,9 @@ var refusals = map[int]explanation{
 		return fmt.Sprintf("no application with the client id %s exists in tenant %s: the ServiceAccount's annotation names another tenant's identity, a deleted one, or an object or resource id instead of the client id", p.client, p.tenant)
 	}, fixClientID},
 	700024: {"009", func(p party) string {
+		if p.account != (Account{}) && p.now.Before(p.claims.Expiry) {
+			return "the token was made for this exchange and lies outside its time range already: the API server's clock is off"
+		}
 		if !p.claims.Expiry.IsZero() && p.now.After(p.claims.Expiry) {
 			return "the service-account token expired at " + p.claims.Expiry.Format(time.RFC3339)
 		}
@@ -45,10 +48,10 @@ var refusals = map[int]explanation{
 	}, fixRestart},
 	7000272: {"010", func(p party) string {
 		return "the token was signed with a key that the issuer " + p.claims.Issuer + " does not publish: the cluster's signing keys were rotated or the issuer serves old ones"
-	}, fixRestart},
+	}, fixKeys},
 	50027: {"011", func(p party) string {
 		return "the token is malformed or its signature does not verify against the keys of " + p.claims.Issuer
-	}, fixRestart},
+	}, fixKeys},
 	50166:  {"012", issuerUnreachable, fixIssuer},
 	90061:  {"013", issuerUnreachable, fixIssuer},
 	501661: {"014", issuerUnreachable, fixIssuer},
@@ -95,19 +98,38 @@ func fixClientID(p party) string {
 }
 
 func annotate(p party, key, value string) string {
-	ns, sa := p.claims.serviceAccount()
-	if sa == "" {
-		ns, sa = "flux-system", "kustomize-controller"
-	}
+	ns, sa := p.serviceAccount()
 	return fmt.Sprintf("kubectl annotate serviceaccount -n %s %s --overwrite azure.workload.identity/%s=%s", ns, sa, key, value)
 }
 
-func fixRestart(p party) string {
-	ns, sa := p.claims.serviceAccount()
-	if sa == "" {
-		ns, sa = "flux-system", "kustomize-controller"
+// serviceAccount is whose token was refused, the controller's where nothing says.
+func (p party) serviceAccount() (namespace, name string) {
+	if p.account != (Account{}) {
+		return p.account.Namespace, p.account.Name
 	}
+	if namespace, name = p.claims.serviceAccount(); name == "" {
+		return "flux-system", "kustomize-controller"
+	}
+	return namespace, name
+}
+
+// fixRestart gives a pod a new token. One by TokenRequest is new already, so there only the clocks are left.
+func fixRestart(p party) string {
+	if p.account != (Account{}) {
+		return fmt.Sprintf("compare the clocks: date -u; kubectl create token -n %s %s --audience %s | cut -d. -f2 | base64 -d",
+			p.account.Namespace, p.account.Name, p.claims.audience())
+	}
+	ns, sa := p.serviceAccount()
 	return fmt.Sprintf("kubectl rollout restart -n %s deployment/%s", ns, sa)
+}
+
+// fixKeys gives a pod a token of the newest key. One by TokenRequest is of that key, so it is the issuer that lags.
+func fixKeys(p party) string {
+	if p.account != (Account{}) {
+		return fmt.Sprintf("compare the keys that sign with those that are published, and wait until they agree: "+
+			"kubectl get --raw /openid/v1/jwks; curl -sS %s/openid/v1/jwks", strings.TrimRight(p.claims.Issuer, "/"))
+	}
+	return fixRestart(p)
 }
 
 func issuerUnreachable(p party) string {

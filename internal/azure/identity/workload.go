@@ -50,9 +50,14 @@ type Config struct {
 	AuthorityHost string // https URL; empty: the public cloud's
 	Assertion     Assertion
 	TokenFile     string               // where Assertion reads from; only shown in faults
+	Account       Account              // whose TokenRequest Assertion asks for; zero: the token is the pod's own
 	Client        azcore.ClientOptions // Transport and Retry; Cloud is set from AuthorityHost
 	Clock         func() time.Time     // nil: time.Now; used for the negative cache and to judge exp
 }
+
+// Account names the ServiceAccount of a tenant, for which the API server makes tokens on request. No Deployment belongs
+// to it, so what mends its sign-in is another than what mends a pod's.
+type Account struct{ Namespace, Name string }
 
 // Workload is a federated identity. It implements azcore.TokenCredential and is safe for concurrent use: callers that
 // need the same token wait for one exchange, each no longer than its own context.
@@ -296,6 +301,6 @@ func (w *Workload) explain(ctx context.Context, err error, opts policy.TokenRequ
 	w.mu.Unlock()
 	return exchangeFault(err, party{
 		client: w.cfg.ClientID, tenant: w.cfg.TenantID, authority: w.cfg.AuthorityHost,
-		asked: opts.TenantID, claims: claims, now: w.now(), federated: true,
+		asked: opts.TenantID, claims: claims, now: w.now(), federated: true, account: w.cfg.Account,
 	})
 }
