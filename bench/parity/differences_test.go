@@ -37,8 +37,6 @@ var differences = []*difference{
 	{fixture: "depends", path: "Kustomization/lonely/status/conditions/Reconciling", why: "Reconciling stands while something will be tried again"},
 	{fixture: "health-failed", path: "Kustomization/after/status/conditions/Reconciling", why: "Reconciling stands while something will be tried again"},
 	{fixture: "secrets-undecrypted", path: "*", why: "an encrypted Secret without decryption is refused before anything is applied; Flux 1.9.4 applies the ciphertext of its stringData"},
-	{fixture: "takeover", path: "ConfigMap/p-takeover/by-other/*sync-gc-mark*", why: "a label of Flux v1, which ended in 2022, stays where it is"},
-	{fixture: "takeover", path: "ConfigMap/p-takeover/by-other/managedFields/other-controller/Update/", why: "so does its owner"},
 }
 
 func allowed(fixture, path string) *difference {

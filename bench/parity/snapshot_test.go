@@ -121,7 +121,7 @@ func (v view) object(o *unstructured.Unstructured) {
 	for _, m := range o.GetManagedFields() {
 		fields := ""
 		if m.FieldsV1 != nil && !ours {
-			fields = string(m.FieldsV1.Raw)
+			fields = m.FieldsV1.GetRawString()
 		}
 		v[fmt.Sprintf("%s/managedFields/%s/%s/%s", at, m.Manager, m.Operation, m.Subresource)] += fields
 	}

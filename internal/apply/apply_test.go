@@ -176,6 +176,24 @@ func TestFieldsOfKubectlAreTakenOver(t *testing.T) {
 	}
 }
 
+func TestTheLabelOfFluxV1Goes(t *testing.T) {
+	b := setUp(t)
+	body := `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a","labels":{"fluxcd.io/sync-gc-mark":"x","theirs":"x"}},"data":{"k":"1"}}`
+	_, err := b.kube.CoreV1().RESTClient().Post().Namespace(b.ns).Resource("configmaps").Param("fieldManager", "flux").Body([]byte(body)).DoRaw(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.must(cmA)
+	cm, err := b.kube.CoreV1().ConfigMaps(b.ns).Get(t.Context(), "a", metav1.GetOptions{})
+	if err != nil || cm.Labels["fluxcd.io/sync-gc-mark"] != "" || cm.Labels["theirs"] != "x" {
+		t.Errorf("labels %v, %v", cm.Labels, err)
+	}
+	if again := b.must(cmA); len(again.Changed()) != 0 {
+		t.Errorf("a second run writes: %s (%s)", actions(again), again.Changes[0].Reason)
+	}
+	b.must("")
+}
+
 func TestMergeLeavesOthersFields(t *testing.T) {
 	b := setUp(t)
 	body := `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a"},"data":{"k":"2","theirs":"1"}}`

@@ -22,8 +22,8 @@ func payload(u *unstructured.Unstructured) ([]byte, error) {
 	for _, field := range []string{"managedFields", "resourceVersion", "uid", "generation", "selfLink"} {
 		unstructured.RemoveNestedField(u.Object, "metadata", field)
 	}
-	for _, key := range plan.Leftovers(u) {
-		unstructured.RemoveNestedField(u.Object, "metadata", "annotations", key)
+	for _, l := range plan.Leftovers(u) {
+		unstructured.RemoveNestedField(u.Object, "metadata", l.Field, l.Key)
 	}
 	if err := normalize.UnstructuredList([]*unstructured.Unstructured{u}); err != nil {
 		return nil, fmt.Errorf("normalize: %w", err)

@@ -106,8 +106,8 @@ func (a *Applier) takeOverPatch(p *plan.Plan, it *item) ([]byte, error) {
 			ops = append(ops, patchOp{e.Operation, e.Path, e.Value})
 		}
 	}
-	for _, key := range it.change.Remove {
-		ops = append(ops, patchOp{Op: "remove", Path: "/metadata/annotations/" + strings.ReplaceAll(key, "/", "~1")})
+	for _, l := range it.change.Remove {
+		ops = append(ops, patchOp{Op: "remove", Path: "/metadata/" + l.Field + "/" + strings.ReplaceAll(l.Key, "/", "~1")})
 	}
 	if len(ops) == 0 {
 		return nil, nil

@@ -124,8 +124,8 @@ func (p printer) live(u *unstructured.Unstructured) digest {
 		s.text('M', labels[key])
 		s.text('M', annotations[key])
 	}
-	for _, key := range plan.Leftovers(u) {
-		s.text('L', key)
+	for _, l := range plan.Leftovers(u) {
+		s.text('L', l.Key)
 	}
 	for _, name := range p.foreign(u) {
 		s.text('F', name)

@@ -78,6 +78,7 @@ func TestTheFingerprintIsOfWhatWeOwn(t *testing.T) {
 		{"no spec", `{"spec":null}`, false},
 		{"a mark", `{"metadata":{"annotations":{"kustomize.toolkit.fluxcd.io/reconcile":"disabled"}}}`, false},
 		{"what kubectl leaves", `{"metadata":{"annotations":{"kubectl.kubernetes.io/last-applied-configuration":"{}"}}}`, false},
+		{"what Flux v1 leaves", `{"metadata":{"labels":{"fluxcd.io/sync-gc-mark":"x"}}}`, false},
 		{"what we own", `{"metadata":{"managedFields":[]}}`, false},
 	} {
 		u := parse(base)

@@ -30,7 +30,7 @@ type Change struct {
 
 	Desired  *unstructured.Unstructured // nil when pruning
 	TakeOver []string                   // field managers whose fields become ours first
-	Remove   []string                   // annotations that earlier appliers left and that are removed first
+	Remove   []Leftover                 // what earlier appliers left in the metadata and that is removed first
 	Warnings []string                   // what the API server warned of, such as deprecated versions
 
 	// Live is what the API server last said about the object, without the data of Secrets and without managedFields.

@@ -89,7 +89,11 @@ func (p *Plan) Decide(desired *unstructured.Unstructured, l Live) (Change, error
 			return is(Configured, "the fields of %s are taken over", strings.Join(c.TakeOver, ", "))
 		}
 		if len(c.Remove) > 0 {
-			return is(Configured, "%s is removed", strings.Join(c.Remove, ", "))
+			names := make([]string, len(c.Remove))
+			for i, l := range c.Remove {
+				names[i] = l.String()
+			}
+			return is(Configured, "%s is removed", strings.Join(names, ", "))
 		}
 	}
 	if l.Settled {

@@ -138,20 +138,37 @@ func taken(e metav1.ManagedFieldsEntry, managers []Manager) bool {
 	})
 }
 
-// leftovers are annotations of earlier appliers. kubectl's holds the whole manifest, secret values included.
-var leftovers = []string{
-	"kubectl.kubernetes.io/last-applied-configuration", "kustomize.toolkit.fluxcd.io/checksum", "fluxcd.io/sync-checksum",
+// Leftover is a key that an earlier applier left in an object's metadata.
+type Leftover struct {
+	Field string // "annotations" or "labels"
+	Key   string
 }
 
-// Leftovers returns the annotations on the object that earlier appliers left and that are removed.
-func Leftovers(object metav1.Object) []string {
-	var keys []string
-	for _, key := range leftovers {
-		if _, ok := object.GetAnnotations()[key]; ok {
-			keys = append(keys, key)
+// String is what people know it by.
+func (l Leftover) String() string { return l.Key }
+
+// leftovers are those that Flux removes too. kubectl's annotation holds the whole manifest, secret values included; the
+// others are Flux v1's and early v2's.
+var leftovers = []Leftover{
+	{"annotations", "kubectl.kubernetes.io/last-applied-configuration"},
+	{"annotations", "kustomize.toolkit.fluxcd.io/checksum"},
+	{"annotations", "fluxcd.io/sync-checksum"},
+	{"labels", "fluxcd.io/sync-gc-mark"},
+}
+
+// Leftovers returns what earlier appliers left in the object's metadata and that is removed.
+func Leftovers(object metav1.Object) []Leftover {
+	var found []Leftover
+	for _, l := range leftovers {
+		in := object.GetAnnotations()
+		if l.Field == "labels" {
+			in = object.GetLabels()
+		}
+		if _, ok := in[l.Key]; ok {
+			found = append(found, l)
 		}
 	}
-	return keys
+	return found
 }
 
 // immutable recognises the words that API servers, CEL rules and webhooks use for fields that can't change.

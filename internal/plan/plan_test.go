@@ -191,6 +191,8 @@ func TestDecide(t *testing.T) {
 		"Merge leaves kubectl's fields":              {configMap(t, "1", KeySSA+": Merge"), Live{DryRun: live(made, "kubectl-edit/Update"), Settled: true}, false, Unchanged, ""},
 		"Merge on the live object too":               {configMap(t, "1"), Live{DryRun: live(configMap(t, "1", KeySSA+": merge"), "kubectl-edit/Update"), Settled: true}, false, Unchanged, ""},
 		"kubectl's annotation is removed":            {configMap(t, "1"), Live{DryRun: live(configMap(t, "1", "kubectl.kubernetes.io/last-applied-configuration: {}")), Settled: true}, false, Configured, "last-applied-configuration is removed"},
+		"Flux v1's label is removed":                 {configMap(t, "1"), Live{DryRun: labelled(configMap(t, "1"), "fluxcd.io/sync-gc-mark"), Settled: true}, false, Configured, "fluxcd.io/sync-gc-mark is removed"},
+		"Merge leaves it":                            {configMap(t, "1", KeySSA+": Merge"), Live{DryRun: labelled(configMap(t, "1"), "fluxcd.io/sync-gc-mark"), Settled: true}, false, Unchanged, ""},
 		"an immutable field with spec.force":         {configMap(t, "1"), Live{Object: live(made), DryRunErr: invalid("field is immutable")}, true, Replaced, "spec.force"},
 		"an immutable field with the annotation":     {configMap(t, "1", KeyForce+": Enabled"), Live{Object: live(made), DryRunErr: invalid("field is immutable")}, false, Replaced, KeyForce},
 		"an immutable field, force on the live one":  {configMap(t, "1"), Live{Object: live(configMap(t, "1", KeyForce+": enabled")), DryRunErr: invalid("field is immutable")}, false, Replaced, KeyForce},
@@ -210,6 +212,12 @@ func TestDecide(t *testing.T) {
 			}
 		})
 	}
+}
+
+func labelled(u *unstructured.Unstructured, key string) *unstructured.Unstructured {
+	u = live(u)
+	u.SetLabels(map[string]string{key: "x"})
+	return u
 }
 
 func owned(u *unstructured.Unstructured, o Owner) *unstructured.Unstructured {

@@ -28,6 +28,18 @@ func (k *Kustomizations) permitted(obj *Kustomization) error {
 			Fix:  "use a source in namespace " + obj.Namespace, Reason: "AccessDenied",
 		}
 	}
+	if ref.Kind == sourcev1.ExternalArtifactKind && !k.Options.Features.On(ExternalArtifact) {
+		namespace := ref.Namespace
+		if namespace == "" {
+			namespace = obj.Namespace
+		}
+		return &fault.Fault{
+			Code: "SLU-API-006", Hop: fault.HopAPI, Object: "Kustomization/" + obj.Namespace + "/" + obj.Name,
+			Seen: "can't access '" + ref.Kind + "/" + namespace + "/" + ref.Name + "'",
+			Why:  "the ExternalArtifact feature gate is disabled",
+			Fix:  "start the controller with --feature-gates=ExternalArtifact=true", Reason: "AccessDenied",
+		}
+	}
 	return nil
 }
 

@@ -156,7 +156,7 @@ func Run(ctx context.Context, o Options) error {
 	if err := kustomizations.setup(ctx, mgr, o.Concurrent); err != nil {
 		return err
 	}
-	if err := newExternalSources(mgr, revisions, o.Log).setup(mgr, o.Concurrent); err != nil {
+	if err := newExternalSources(mgr, revisions, o).setup(mgr, o.Concurrent); err != nil {
 		return err
 	}
 	if err := mgr.Add(artifactServer{addr: o.StorageAddr, handler: artifacts.Handler()}); err != nil {

@@ -43,6 +43,7 @@ type externalSources struct {
 	mgr       ctrl.Manager
 	revisions *Revisions
 	log       *slog.Logger
+	features  Features
 	control   controller.TypedController[sourceKey]
 	limits    source.Limits
 
@@ -52,9 +53,9 @@ type externalSources struct {
 	retries *backoff
 }
 
-func newExternalSources(mgr ctrl.Manager, r *Revisions, log *slog.Logger) *externalSources {
+func newExternalSources(mgr ctrl.Manager, r *Revisions, o Options) *externalSources {
 	return &externalSources{
-		client: mgr.GetClient(), mgr: mgr, revisions: r, log: log,
+		client: mgr.GetClient(), mgr: mgr, revisions: r, log: o.Log, features: o.Features,
 		watched: map[string]bool{}, digests: map[sourceKey]string{}, retries: newBackoff(),
 	}
 }
@@ -151,8 +152,11 @@ func (x *externalSources) Reconcile(ctx context.Context, key sourceKey) (reconci
 	return reconcile.Result{}, nil
 }
 
-// used says whether a Kustomization names the source.
+// used says whether a Kustomization names the source, and may.
 func (x *externalSources) used(ctx context.Context, key sourceKey) (bool, error) {
+	if key.Kind == sourcev1.ExternalArtifactKind && !x.features.On(ExternalArtifact) {
+		return false, nil
+	}
 	var list KustomizationList
 	if err := x.client.List(ctx, &list, client.MatchingFields{indexSource: key.NamespacedName.String()}); err != nil {
 		return false, err

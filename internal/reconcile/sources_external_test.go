@@ -87,7 +87,15 @@ func TestSourcesOfOthersServeKustomizationsOnceTheirKindIsThere(t *testing.T) {
 		s.SourceRef = kustomizev1.CrossNamespaceSourceReference{Kind: "ExternalArtifact", Name: "app"}
 		s.Path = "./a"
 	})
-	w.until(k, "False", "ExternalArtifact")
+	got := w.until(k, "False", "the ExternalArtifact feature gate is disabled")
+	if readyReason(got) != "AccessDenied" || condition(got, "Stalled").Status != "True" {
+		t.Errorf("conditions %+v", got.Status.Conditions)
+	}
+	w.stop()
+	w.options.Features = Features{ExternalArtifact: true}
+	w.start()
+	w.poke(k)
+	w.until(k, "False", "the cluster has no ExternalArtifact")
 	installKind(t, "ExternalArtifact", "externalartifacts")
 	w.poke(k)
 	w.until(k, "False", "ExternalArtifact/"+w.namespace+"/app does not exist")
