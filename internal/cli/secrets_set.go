@@ -134,5 +134,6 @@ func (f *secretsFlags) edit(ctx context.Context, path string) error {
 	if err != nil {
 		return likeSOPS(err)
 	}
+	f.streams.note(path, out.Tell)
 	return file.Replace(out.Data)
 }

@@ -42,7 +42,8 @@ func (e *Engine) change(ctx context.Context, path string, data []byte, do func(*
 	if err != nil {
 		return Output{}, err
 	}
-	if err := e.enforce(path, rule, d.Metadata()); err != nil {
+	tell, err := e.enforce(path, rule, d.Metadata())
+	if err != nil {
 		return Output{}, err
 	}
 	did, err := do(d)
@@ -53,5 +54,8 @@ func (e *Engine) change(ctx context.Context, path string, data []byte, do func(*
 		return Output{Did: "unchanged"}, nil
 	}
 	sealed, err := d.Seal(out, ind, e.now())
-	return Output{Data: lineEnds(data, sealed, out), Did: did}, err
+	if err != nil {
+		return Output{}, err
+	}
+	return e.result(path, rule, d.Metadata(), data, sealed, out, did, tell)
 }

@@ -22,7 +22,8 @@ func (e *Engine) Edit(ctx context.Context, path string, data []byte, edit Editor
 	if err != nil {
 		return Output{}, err
 	}
-	if err := e.enforce(path, rule, d.Metadata()); err != nil {
+	tell, err := e.enforce(path, rule, d.Metadata())
+	if err != nil {
 		return Output{}, err
 	}
 	plain, err := d.Plain(in, ind)
@@ -39,7 +40,10 @@ func (e *Engine) Edit(ctx context.Context, path string, data []byte, edit Editor
 		return Output{}, err
 	}
 	sealed, err := d.Seal(out, ind, e.now())
-	return Output{Data: lineEnds(data, sealed, out), Did: "edited"}, err
+	if err != nil {
+		return Output{}, err
+	}
+	return e.result(path, rule, d.Metadata(), data, sealed, out, "edited", tell)
 }
 
 // Create lets edit change an example and seals it as a new file.

@@ -35,14 +35,15 @@ func (e *Engine) Encrypt(ctx context.Context, path string, data []byte, found bo
 		return Output{}, err
 	}
 	o.Output, o.Indents = out, ind
-	if err := e.enforce(path, rule, metadataOf(o)); err != nil {
+	differs, err := e.enforce(path, rule, metadataOf(o))
+	if err != nil {
 		return Output{}, err
 	}
 	result, err := sops.Seal(ctx, data, in, o)
 	if err != nil {
 		return Output{}, err
 	}
-	return Output{Data: lineEnds(data, result, out), Did: "encrypted", Tell: tell}, nil
+	return e.result(path, rule, metadataOf(o), data, result, out, "encrypted", append(tell, differs...))
 }
 
 // sealOptions are the recipients and the selection of a new document: from the command line, else from the rule.

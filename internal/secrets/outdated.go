@@ -44,9 +44,11 @@ func (e *Engine) RotateOutdated(ctx context.Context, path string, data []byte, n
 	}
 	m := *d.Metadata()
 	m.KeyGroups = groups
-	if err := e.enforce(path, rule, &m); err != nil {
+	differs, err := e.enforce(path, rule, &m)
+	if err != nil {
 		return Output{}, err
 	}
+	tell = append(tell, differs...)
 	o := sops.SealOptions{Recipients: groups, ShamirThreshold: m.ShamirThreshold, Wrap: e.Wrap, Path: path}
 	if reencrypt {
 		if err := d.Open(ctx, e.Keys, e.MAC); err != nil {
@@ -58,13 +60,19 @@ func (e *Engine) RotateOutdated(ctx context.Context, path string, data []byte, n
 		}
 		d.Rekey(key)
 		sealed, err := d.Seal(out, ind, e.now())
-		return Output{Data: lineEnds(data, sealed, out), Did: "re-encrypted", Tell: tell}, err
+		if err != nil {
+			return Output{}, err
+		}
+		return e.result(path, rule, &m, data, sealed, out, "re-encrypted", tell)
 	}
 	if err := d.Rewrap(ctx, e.Keys, o, func(g, r int) bool { return !changed[[2]int{g, r}] }); err != nil {
 		return Output{}, err
 	}
 	sealed, err := d.Emit(out, ind)
-	return Output{Data: lineEnds(data, sealed, out), Did: "re-wrapped", Tell: tell}, err
+	if err != nil {
+		return Output{}, err
+	}
+	return e.result(path, rule, &m, data, sealed, out, "re-wrapped", tell)
 }
 
 // renew replaces the recipients whose key has a newer version.

@@ -43,7 +43,8 @@ func (e *Engine) Rotate(ctx context.Context, path string, data []byte, r Rotatio
 	}
 	planned := *d.Metadata()
 	planned.KeyGroups, planned.ShamirThreshold = o.Recipients, o.ShamirThreshold
-	if err := e.enforce(path, rule, &planned); err != nil {
+	tell, err := e.enforce(path, rule, &planned)
+	if err != nil {
 		return Output{}, err
 	}
 	key, err := r.key(ctx, o)
@@ -55,7 +56,10 @@ func (e *Engine) Rotate(ctx context.Context, path string, data []byte, r Rotatio
 		key.Forget()
 	}
 	sealed, err := d.Seal(out, ind, e.now())
-	return Output{Data: lineEnds(data, sealed, out), Did: "rotated"}, err
+	if err != nil {
+		return Output{}, err
+	}
+	return e.result(path, rule, d.Metadata(), data, sealed, out, "rotated", tell)
 }
 
 func (r Rotation) recipients(path string, groups []getsops.KeyGroup) ([]getsops.KeyGroup, error) {

@@ -48,7 +48,32 @@ func sealedFindings(name string, data []byte, rule *rules.Rule) (found []Finding
 		}
 		found = append(found, p.plainValues(name, rule)...)
 	}
+	if rule != nil && !rule.Chooses() && len(docs) > 0 {
+		found = append(found, sealsNothing(name, data, parts)...)
+	}
 	return found, docs
+}
+
+// sealsNothing finds a file that has values and seals none of them. Its rule lists recipients and leaves the choice of
+// values to whoever seals, but not the choice of none.
+func sealsNothing(name string, data []byte, parts []part) []Finding {
+	field, plain := "", 0
+	for _, p := range parts {
+		if p.meta == nil {
+			continue
+		}
+		if p.seals() {
+			return nil
+		}
+		own := ofDocument(p.meta)
+		field = own.field + ": " + own.value
+		p.walk(func([]string, []string, int) { plain++ })
+	}
+	if plain == 0 {
+		return nil
+	}
+	return []Finding{finding(string(rules.Narrowed), name, lastLine(data, strings.SplitN(field, ":", 2)[0]), "it is sealed by "+field+", under which no value of it falls",
+		"the file has recipients and a MAC, and every value of it can be read by everybody", fmt.Sprintf("sluice secrets decrypt -i %[1]s && sluice secrets encrypt -i %[1]s", word(name)))}
 }
 
 // against words the findings of package rules.

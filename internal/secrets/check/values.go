@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	getsops "github.com/getsops/sops/v3"
@@ -77,7 +78,14 @@ func (p part) plainValues(name string, rule *rules.Rule) (out []Finding) {
 	var others *selection
 	where := ""
 	if rule != nil {
-		others, where = ofRule(rule), fmt.Sprintf("%s:%d", rule.File, rule.Line)
+		where = fmt.Sprintf("%s:%d", rule.File, rule.Line)
+	}
+	switch {
+	case rule == nil:
+	case rule.Chooses():
+		others = ofRule(rule)
+	case p.node != nil && !rules.SameChoice(rule, p.meta):
+		out = append(out, plainSecrets(name, where, p.node, 0)...)
 	}
 	p.walk(func(keys, comments []string, line int) {
 		at := strings.Join(keys, ".")
@@ -91,6 +99,59 @@ func (p part) plainValues(name string, rule *rules.Rule) (out []Finding) {
 		}
 	})
 	return out
+}
+
+// plainSecrets finds the plain values of Secrets in a sealed document whose rule lists recipients alone: any choice of
+// values is right by that rule, but one that leaves out what a Secret is there for.
+func plainSecrets(name, where string, n *yaml.Node, depth int) (out []Finding) {
+	switch kind := text(child(n, "kind")); {
+	case kind == "Secret" && text(child(n, "apiVersion")) == "v1":
+		for _, field := range []string{"data", "stringData"} {
+			values := child(n, field)
+			if values == nil || values.Kind != yaml.MappingNode {
+				continue
+			}
+			for i := 0; i+1 < len(values.Content); i += 2 {
+				if v := text(follow(values.Content[i+1])); v != "" && !strings.HasPrefix(v, encrypted) && !variable.MatchString(v) {
+					out = append(out, finding(PlainValue, name, values.Content[i].Line, "the value of "+field+"."+values.Content[i].Value+" is plain",
+						"the document is a Secret, and "+where+" covers it without a choice of values, so data and stringData are to be sealed",
+						fmt.Sprintf("sluice secrets decrypt -i %[1]s && sluice secrets encrypt -i --encrypted-regex '^(data|stringData)$' %[1]s", word(name))))
+				}
+			}
+		}
+	case strings.HasSuffix(kind, "List") && depth < maxLists:
+		if items := child(n, "items"); items != nil && items.Kind == yaml.SequenceNode {
+			for _, item := range items.Content {
+				out = append(out, plainSecrets(name, where, follow(item), depth+1)...)
+			}
+		}
+	}
+	return out
+}
+
+// seals says whether any value, or comment, of the document is sealed.
+func (p part) seals() bool {
+	if p.node == nil {
+		return strings.Contains(string(p.data), encrypted)
+	}
+	top, budget, found := follow(p.node), maxNodes, false
+	for i := 0; top.Kind == yaml.MappingNode && i+1 < len(top.Content); i += 2 {
+		found = found || top.Content[i].Value != "sops" && sealed(top.Content[i+1], &budget)
+	}
+	return found
+}
+
+func sealed(n *yaml.Node, budget *int) bool {
+	if n = follow(n); n == nil {
+		return false
+	}
+	if *budget--; *budget < 0 {
+		return false
+	}
+	if n.Kind == yaml.ScalarNode && strings.HasPrefix(n.Value, encrypted) {
+		return true
+	}
+	return slices.ContainsFunc(n.Content, func(c *yaml.Node) bool { return sealed(c, budget) })
 }
 
 // walk calls do for every plain value that sops would encrypt if its rule said so: not for null and not for "".

@@ -39,14 +39,15 @@ type Finding struct {
 // One regular expression cannot be held against another in general. A different one is taken for a narrower one, unless
 // both are anchored lists of names and the document's has all of the rule's. A document that seals everything but what
 // ends in _unencrypted, which is sops's default, passes too: whether it left a value plain that the rule wants sealed
-// is to be seen at its values.
+// is to be seen at its values. So is what a document seals whose rule only lists recipients: that rule leaves the choice
+// to whoever seals, as sops's users do who give --encrypted-regex on the command line.
 func Narrower(rule *Rule, doc *getsops.Metadata) []Finding {
 	var out []Finding
 	want, have := rule.selection(), selectionOf(doc)
-	if !have.covers(want) {
+	if rule.Chooses() && !have.covers(want) {
 		out = append(out, Finding{Check: Narrowed, Seen: have.String(), Want: want.String()})
 	}
-	if doc.MACOnlyEncrypted && !rule.MACOnlyEncrypted {
+	if rule.Chooses() && doc.MACOnlyEncrypted && !rule.MACOnlyEncrypted {
 		out = append(out, Finding{Check: WeakMAC, Seen: "mac_only_encrypted: true", Want: "mac_only_encrypted: false"})
 	}
 	if len(rule.names()) > 0 {
@@ -175,6 +176,14 @@ func (r *Rule) names() (out []string) {
 	}
 	return out
 }
+
+// Chooses says whether the rule names values to seal, or only recipients.
+func (r *Rule) Chooses() bool {
+	return r.EncryptedRegex+r.UnencryptedRegex+r.EncryptedSuffix+r.UnencryptedSuffix+r.EncryptedCommentRegex+r.UnencryptedCommentRegex != "" || r.MACOnlyEncrypted
+}
+
+// SameChoice says whether a document selects its values exactly as its rule does, sops's default being a choice too.
+func SameChoice(rule *Rule, doc *getsops.Metadata) bool { return rule.selection() == selectionOf(doc) }
 
 // selection is which values are sealed: the field of the metadata, and its expression or suffix.
 type selection struct{ field, value string }

@@ -49,8 +49,10 @@ func TestADocumentMayNotSealLessThanItsRule(t *testing.T) {
 		{"unencrypted_suffix: _plain", getsops.Metadata{UnencryptedSuffix: "n"}, "narrowed-rule"},
 		{"encrypted_comment_regex: ENC", getsops.Metadata{EncryptedCommentRegex: "NEVER"}, "narrowed-rule"},
 		{"unencrypted_comment_regex: PLAIN", getsops.Metadata{UnencryptedCommentRegex: "."}, "narrowed-rule"},
-		{"{}", getsops.Metadata{EncryptedRegex: "^data$"}, "narrowed-rule"},
-		{"{}", getsops.Metadata{MACOnlyEncrypted: true}, "mac-covers-less"},
+		{"{}", getsops.Metadata{EncryptedRegex: "^data$"}, ""}, // it leaves the choice to whoever seals
+		{"{}", getsops.Metadata{MACOnlyEncrypted: true}, ""},
+		{"encrypted_regex: ^data$", getsops.Metadata{EncryptedRegex: "^data$", MACOnlyEncrypted: true}, "mac-covers-less"},
+		{"mac_only_encrypted: true", getsops.Metadata{EncryptedRegex: "^data$", MACOnlyEncrypted: true}, "narrowed-rule"},
 		{"mac_only_encrypted: true", getsops.Metadata{MACOnlyEncrypted: true}, ""},
 		{"mac_only_encrypted: true", getsops.Metadata{}, ""},
 	} {
