@@ -63,7 +63,7 @@ func (in Indents) store(f Format) getsops.Store {
 	}
 	switch f {
 	case YAML:
-		return yaml.NewStore(&c.YAML)
+		return yamlStore{yaml.NewStore(&c.YAML), in.YAML}
 	case JSON:
 		return json.NewStore(&c.JSON)
 	case Dotenv:

@@ -64,6 +64,7 @@ type group struct {
 	at     []int   // positions of the tree's branches in the file
 	cipher *cipher // nil: one of its own
 	key    []byte  // the data key, where cipher was given: its user goes on with both
+	source source
 }
 
 // load parses a document and finds its metadata. For all formats but YAML there is exactly one group.
@@ -73,7 +74,7 @@ func load(st getsops.Store, f Format, path string, data []byte) ([]*group, getso
 		if err != nil {
 			return nil, nil, unreadable(path, f, err)
 		}
-		g := &group{tree: tree}
+		g := &group{tree: tree, source: source{data, f}}
 		for i := range tree.Branches {
 			g.at = append(g.at, i)
 		}
@@ -92,7 +93,7 @@ func load(st getsops.Store, f Format, path string, data []byte) ([]*group, getso
 		}
 		g := byMAC[mac]
 		if g == nil {
-			g = &group{}
+			g = &group{source: source{data, f}}
 			byMAC[mac] = g
 			groups = append(groups, g)
 		}
@@ -144,9 +145,9 @@ func (g *group) open(ctx context.Context, k Keyring, path string, p MACPolicy) e
 		g.key = key
 	}
 	g.tree.FilePath = path
-	computed, err := g.tree.Decrypt(key, c)
+	computed, err := withoutRegex(g.tree).Decrypt(key, c)
 	if err != nil {
-		return undecryptable(path, c.failed)
+		return undecryptable(path, c.failed, g.source.line(c.failed))
 	}
 	if p == Off {
 		return nil

@@ -115,7 +115,7 @@ func (o SealOptions) indents() Indents {
 // document gives unchanged values their ciphertext back.
 func encryptWith(tree *getsops.Tree, key []byte, c *cipher, now time.Time) error {
 	before := commentsInLists(tree.Branches)
-	mac, err := tree.Encrypt(key, c)
+	mac, err := withoutRegex(*tree).Encrypt(key, c)
 	if err == nil && commentsInLists(tree.Branches) != before {
 		return sopsFault("021", tree.FilePath, "a comment inside a list would be sealed",
 			"the sops library writes it as one more item of the list, and the file's MAC then never matches again", "move the comment above the list's key, or leave it out")
