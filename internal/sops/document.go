@@ -23,6 +23,7 @@ type Document struct {
 	tree   getsops.Tree
 	cipher *cipher
 	key    []byte
+	source source
 }
 
 // Parse reads a sealed document. Documents of a YAML stream must all have been sealed together, which is how sops writes
@@ -54,7 +55,7 @@ func Parse(path string, data []byte, f Format) (d *Document, err error) {
 		return nil, err
 	}
 	tree.FilePath = path
-	return &Document{path: path, tree: tree, cipher: newCipher()}, nil
+	return &Document{path: path, tree: tree, cipher: newCipher(), source: source{data, f}}, nil
 }
 
 // metadataFields are what this version of the library reads and writes.
@@ -112,7 +113,7 @@ func (d *Document) Open(ctx context.Context, k Keyring, p MACPolicy) (err error)
 			err = libraryPanicked(d.path)
 		}
 	}()
-	g := group{tree: d.tree, cipher: d.cipher}
+	g := group{tree: d.tree, cipher: d.cipher, source: d.source}
 	err = g.open(ctx, k, d.path, p)
 	if _, warned := err.(*MACWarning); err != nil && !warned {
 		return err

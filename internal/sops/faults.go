@@ -85,10 +85,13 @@ func noMetadata(path string) *fault.Fault {
 	return sopsFault("005", path, "the file has no sops metadata", "it was never encrypted, or its sops entry was removed", restore(path))
 }
 
-func undecryptable(path, where string) *fault.Fault {
+func undecryptable(path, where string, line int) *fault.Fault {
 	seen := "the value at " + where + " cannot be decrypted"
 	if where == "" {
 		seen = "a value cannot be decrypted"
+	}
+	if line > 0 {
+		seen += fmt.Sprintf(" (line %d)", line)
 	}
 	return sopsFault("006", path, seen,
 		"the encrypted value, or the name of a key above it, was changed after the file was sealed, or the value stands there in plain where the file's rule asks for an encrypted one",
