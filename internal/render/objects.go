@@ -7,7 +7,6 @@ import (
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
-	utiljson "k8s.io/apimachinery/pkg/util/json"
 	"sigs.k8s.io/kustomize/api/resmap"
 	"sigs.k8s.io/kustomize/api/resource"
 
@@ -24,13 +23,9 @@ func (r *renderer) objects(ctx context.Context, built resmap.ResMap) ([]*unstruc
 	out := make([]*unstructured.Unstructured, 0, built.Size())
 	ids := map[string]bool{}
 	for _, res := range built.Resources() {
-		data, err := r.apply(sub, res)
+		content, err := r.apply(sub, res)
 		if err != nil {
 			return nil, err
-		}
-		var content map[string]any
-		if err := utiljson.Unmarshal(data, &content); err != nil {
-			return nil, r.unreadable(res, err)
 		}
 		for _, o := range flatten(&unstructured.Unstructured{Object: content}) {
 			if isKustomizeConfig(o) {

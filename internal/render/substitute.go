@@ -9,6 +9,7 @@ import (
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	"github.com/fluxcd/pkg/envsubst"
+	utiljson "k8s.io/apimachinery/pkg/util/json"
 	"sigs.k8s.io/kustomize/api/resource"
 	"sigs.k8s.io/yaml"
 
@@ -51,15 +52,18 @@ func (r *renderer) substitution() (*substitution, error) {
 	return &substitution{vars: vars}, nil
 }
 
-// apply returns the object as JSON, substituted unless it is exempt.
-func (r *renderer) apply(s *substitution, res *resource.Resource) ([]byte, error) {
+// apply returns the object, substituted unless it is exempt.
+func (r *renderer) apply(s *substitution, res *resource.Resource) (map[string]any, error) {
 	if s == nil || res.GetLabels()[substituteKey] == kustomizev1.DisabledValue ||
 		res.GetAnnotations()[substituteKey] == kustomizev1.DisabledValue {
+		if content, ok := contentOf(res.YNode()); ok {
+			return content, nil
+		}
 		data, err := res.MarshalJSON()
 		if err != nil {
 			return nil, r.diagnose(err)
 		}
-		return data, nil
+		return r.decode(res, data)
 	}
 	// Like Flux, substitute in the YAML text of the whole object: a value may change a scalar's type.
 	text, err := res.AsYAML()
@@ -81,7 +85,14 @@ func (r *renderer) apply(s *substitution, res *resource.Resource) ([]byte, error
 	if err != nil {
 		return nil, r.unreadable(res, err)
 	}
-	return data, nil
+	return r.decode(res, data)
+}
+
+func (r *renderer) decode(res *resource.Resource, data []byte) (content map[string]any, err error) {
+	if err := utiljson.Unmarshal(data, &content); err != nil {
+		return nil, r.unreadable(res, err)
+	}
+	return content, nil
 }
 
 var notSet = regexp.MustCompile(`variable not set \(strict mode\): "([^"]*)"`)
