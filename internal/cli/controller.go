@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -26,6 +27,10 @@ type controllerFlags struct {
 	early           string
 	release         bool
 }
+
+// gcPercent lets the controller's heap grow to three times what is in use before it is collected, instead of twice. It is
+// small, tens of megabytes, and collecting it was an eighth of the CPU of a first sync.
+const gcPercent = 200
 
 func newController(s Streams) *cobra.Command {
 	f := &controllerFlags{streams: s}
@@ -48,6 +53,9 @@ func newController(s Streams) *cobra.Command {
 			return err
 		}
 		o.Log = log
+		if s.Env("GOGC") == "" {
+			debug.SetGCPercent(gcPercent)
+		}
 		return reconcile.Run(c.Context(), o)
 	}
 	return cmd
