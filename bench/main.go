@@ -228,6 +228,13 @@ func (o *options) sequence(ctx context.Context, r *results, name string, apps in
 	}
 	r.addCost(name, intervalPass, c)
 	progress("%s: %s: %+v", name, intervalPass, c)
+	wall, apiCPU, err := s.bare(ctx)
+	if err != nil {
+		return err
+	}
+	r.add(name, bareWork, "wall", "s", wall)
+	r.add(name, bareWork, "CPU of API server and etcd", "s", apiCPU)
+	progress("%s: %.1f s, %.1f s of the server's CPU", bareWork, wall, apiCPU)
 	return nil
 }
 

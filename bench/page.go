@@ -49,7 +49,8 @@ each, one of them an age-encrypted Secret.
 CPU is user and system time of the engine's processes, until they are quiet again after the work. Requests are the API
 server's own count without watches, without what the server asks of itself and without the benchmark's. Status writes
 and other requests add up to all requests. What was changed by hand was changed at an interval of one minute: Flux looks
-only then. An interval that passes is one round of all Kustomizations.
+only then. An interval that passes is one round of all Kustomizations. The bare client is the floor of a first sync:
+whatever applies these objects cannot take less of the API server, with which the engine shares the machine.
 `)
 	writeGrowth(&b, o, lines)
 	writeLaptop(&b, lines)

@@ -128,4 +128,3 @@ func (t *tracker) summary() string {
 	}
 	return fmt.Sprintf("%+v", count)
 }
-

@@ -93,9 +93,7 @@ func (w *workload) writeApp(i int, recipient string) error {
 	for j := range w.objects - 2 {
 		name := fmt.Sprintf("r%d.yaml", j)
 		names = append(names, name)
-		texts[name] = []func(int, int) string{
-			deployment, service, func(i, j int) string { return configMap(i, j, "info") }, serviceAccount,
-		}[j%4](i, j)
+		texts[name] = appObject(i, j)
 	}
 	texts["kustomization.yaml"] = "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources:\n  - " + strings.Join(names, "\n  - ") + "\n"
 	for name, text := range texts {
@@ -104,6 +102,13 @@ func (w *workload) writeApp(i int, recipient string) error {
 		}
 	}
 	return nil
+}
+
+// appObject is the manifest of object j of app i.
+func appObject(i, j int) string {
+	return []func(int, int) string{
+		deployment, service, func(i, j int) string { return configMap(i, j, "info") }, serviceAccount,
+	}[j%4](i, j)
 }
 
 func deployment(i, j int) string {
