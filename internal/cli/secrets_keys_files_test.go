@@ -77,7 +77,7 @@ func TestRotateAndUpdateKeysChangeWhoCanOpen(t *testing.T) {
 	}
 	b.must("set", "db.yaml", `["stringData"]["port"]`, `"1"`)
 	b.write("db.yaml", strings.Replace(b.read("db.yaml"), "^(data|stringData)$", "^port$", 1))
-	if code, _, errOut := b.sluice("edit", "--ignore-mac", "db.yaml"); code == 0 || strings.Contains(errOut, "CANARY") {
+	if code, _, errOut := b.sluice("edit", "--ignore-mac", "db.yaml"); code != 1 || !strings.Contains(errOut, "SLU-SECRET-001") || strings.Contains(errOut, "CANARY") {
 		t.Errorf("a narrowed file: exit %d, %s", code, errOut)
 	}
 }
