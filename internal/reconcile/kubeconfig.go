@@ -104,8 +104,9 @@ func (k *Kustomizations) parseKubeConfig(text []byte) (*rest.Config, error) {
 	return cfg, nil
 }
 
-// remoteByConfigMap signs in as the ConfigMap's provider says: "azure" to AKS (aksCluster), "generic" with a token of a
-// ServiceAccount of ours, which the remote API server trusts as its OIDC issuer's.
+// remoteByConfigMap signs in as the ConfigMap's provider says: "azure" to AKS (aksCluster), "aws" to EKS and "gcp" to GKE
+// (cloudCluster), "generic" with a token of a ServiceAccount of ours, which the remote API server trusts as its OIDC
+// issuer's.
 func (k *Kustomizations) remoteByConfigMap(ctx context.Context, obj *Kustomization, name string) (*cluster, error) {
 	var cm corev1.ConfigMap
 	if err := k.Reader.Get(ctx, client.ObjectKey{Namespace: obj.Namespace, Name: name}, &cm); err != nil {
@@ -117,17 +118,21 @@ func (k *Kustomizations) remoteByConfigMap(ctx context.Context, obj *Kustomizati
 	}
 	var err error
 	switch provider := cm.Data["provider"]; {
-	case provider == "azure":
+	case provider == "azure", provider == "aws", provider == "gcp":
 		if account != "" && !k.Options.Features.On(ObjectLevelWorkloadIdentity) {
 			return nil, gateFault(obj, "a ServiceAccount for spec.kubeConfig.configMapRef")
 		}
-		c, err := k.aksCluster(ctx, &cm, account)
+		open := k.aksCluster
+		if provider != "azure" {
+			open = k.cloudCluster
+		}
+		c, err := open(ctx, &cm, account)
 		if err != nil && fault.From(err) == nil {
 			err = kubeConfigFault(obj, "ConfigMap "+name, err)
 		}
 		return c, err
 	case provider != "generic":
-		err = fmt.Errorf("provider %q is not supported by this release; supported: generic, azure", provider)
+		err = fmt.Errorf("provider %q is none of generic, aws, azure and gcp", provider)
 	case cm.Data["address"] == "":
 		err = fmt.Errorf("it has no key address")
 	case account == "":

@@ -77,34 +77,40 @@ func (a *azure) keyOf(t *jwt.Token) (any, error) {
 	return nil, errors.New("no such key")
 }
 
-// aks stands for the API server of an AKS cluster: it takes Entra tokens for its application and one principal, and
-// hands what they ask for to the test's API server.
+// aks stands for the API server of an AKS cluster: it takes Entra tokens for its application and one principal.
 func (a *azure) aks(principal string) *httptest.Server {
-	a.t.Helper()
-	cfg := testkit.Cluster(a.t).Config
+	return guarded(a.t, func(token string) bool {
+		claims := jwt.MapClaims{}
+		_, err := jwt.ParseWithClaims(token, claims, a.keyOf,
+			jwt.WithValidMethods([]string{"RS256"}), jwt.WithAudience("6dae42f8-4368-4678-94ff-3960e28e3630"))
+		return err == nil && claims["oid"] == principal
+	})
+}
+
+// guarded stands for an API server that takes certain tokens alone, and hands what they ask for to the test's own.
+func guarded(t *testing.T, takes func(token string) bool) *httptest.Server {
+	t.Helper()
+	cfg := testkit.Cluster(t).Config
 	transport, err := rest.TransportFor(cfg)
 	if err != nil {
-		a.t.Fatal(err)
+		t.Fatal(err)
 	}
 	target, err := url.Parse(cfg.Host)
 	if err != nil {
-		a.t.Fatal(err)
+		t.Fatal(err)
 	}
 	behind := &httputil.ReverseProxy{Transport: transport, Rewrite: func(r *httputil.ProxyRequest) {
 		r.SetURL(target)
 		r.Out.Header.Del("Authorization")
 	}}
 	s := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		claims := jwt.MapClaims{}
-		_, err := jwt.ParseWithClaims(strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer "), claims, a.keyOf,
-			jwt.WithValidMethods([]string{"RS256"}), jwt.WithAudience("6dae42f8-4368-4678-94ff-3960e28e3630"))
-		if err != nil || claims["oid"] != principal {
+		if !takes(strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")) {
 			http.Error(w, `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"Unauthorized","code":401}`, http.StatusUnauthorized)
 			return
 		}
 		behind.ServeHTTP(w, r)
 	}))
-	a.t.Cleanup(s.Close)
+	t.Cleanup(s.Close)
 	return s
 }
 

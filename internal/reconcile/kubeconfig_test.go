@@ -131,14 +131,12 @@ func TestTheGenericProviderSignsInWithATokenOfTheNamedServiceAccount(t *testing.
 	if _, err := w.configMap("one"); err != nil {
 		t.Error(err)
 	}
-	for _, provider := range []string{"aws", "gcp"} {
-		cm := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "remote"}}
-		if err := w.client.Patch(t.Context(), cm, client.RawPatch("application/merge-patch+json", []byte(`{"data":{"provider":"`+provider+`"}}`))); err != nil {
-			t.Fatal(err)
-		}
-		w.poke(k)
-		w.until(k, "False", `provider "`+provider+`" is not supported`)
+	cm := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "remote"}}
+	if err := w.client.Patch(t.Context(), cm, client.RawPatch("application/merge-patch+json", []byte(`{"data":{"provider":"oci"}}`))); err != nil {
+		t.Fatal(err)
 	}
+	w.poke(k)
+	w.until(k, "False", `provider "oci" is none of generic, aws, azure and gcp`)
 }
 
 // grant lets a ServiceAccount of the world's namespace do everything there.

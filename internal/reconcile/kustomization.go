@@ -63,7 +63,7 @@ func newKustomizations(mgr ctrl.Manager, o Options, r *Revisions, ring *keyring.
 	return &Kustomizations{
 		Client: mgr.GetClient(), Reader: mgr.GetAPIReader(), Options: o, Revisions: r, Ring: ring,
 		workload: ownWorkload(), appliers: newAppliers(o.Config, mgr.GetRESTMapper(), o.Features.On(MigrateAPIVersion)), live: watches, drifts: newDrifts(), keys: newKeys(mgr.GetAPIReader()),
-		identities: objectIdentities{transport: o.azure},
+		identities: objectIdentities{transport: o.azure, clouds: accountClouds{google: o.cloud.google}},
 		retries:    newBackoff(), memories: map[types.NamespacedName]*memory{},
 	}
 }

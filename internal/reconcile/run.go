@@ -81,6 +81,7 @@ type Options struct {
 
 	clock func() time.Time   // nil: time.Now
 	azure policy.Transporter // to Azure, for identities of ServiceAccounts; nil: the SDK's own
+	cloud cloudEndpoints     // where AWS and Google are, for remote clusters
 }
 
 func (o Options) now() time.Time {

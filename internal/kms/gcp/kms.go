@@ -1,5 +1,5 @@
 // Package gcp is the client side of Google Cloud KMS: it decrypts and encrypts SOPS data keys, as one identity, over the
-// service's JSON protocol.
+// service's JSON protocol. The same identities sign in to GKE clusters (Cluster).
 //
 // It stands behind the keyring. It refuses to look for credentials: a Client has the token source that it was given, and
 // only Default, for a person's machine and a controller's own identity, looks where Google's libraries do. Credentials
