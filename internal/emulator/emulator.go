@@ -31,6 +31,8 @@ type Options struct {
 	Addr  string           // host:port of the proxy, on loopback; empty: 127.0.0.1:0
 	Clock func() time.Time // of tokens and objects; nil: time.Now. TLS always follows the machine's clock
 	Log   *slog.Logger     // one debug record per request, without secrets; nil: none
+	// VaultDelay is what each Key Vault request takes longer, as one does over the Internet. For measurements.
+	VaultDelay time.Duration
 	// Upstream gives the proxy through which hosts that aren't emulated are reached; nil: as the environment says.
 	Upstream func(*http.Request) (*url.URL, error)
 	Pace     *arm.Pace // how long Resource Manager's long-running operations take; nil: arm.DefaultPace
@@ -99,7 +101,7 @@ func compose(o Options, st *store.Store) (*Emulator, error) {
 	e.proxy, err = proxy.Listen(proxy.Config{
 		Addr: o.Addr, Authority: authority, Emulated: e.emulated, Upstream: o.Upstream, Count: e.recorder.Count,
 		Azure: e.hosts(
-			entra.New(st, tokens, e.issuer.Fetch, o.Clock), e.vaults, e.arm, e.issuer),
+			entra.New(st, tokens, e.issuer.Fetch, o.Clock), delayed(e.vaults, o.VaultDelay), e.arm, e.issuer),
 	})
 	return e, err
 }

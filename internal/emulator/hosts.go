@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/sluice-gitops/sluice/internal/emulator/arm"
 	"github.com/sluice-gitops/sluice/internal/emulator/entra"
@@ -52,5 +53,16 @@ func (e *Emulator) hosts(login, vaults, manager, tokenIssuer http.Handler) http.
 		default:
 			login.ServeHTTP(w, r)
 		}
+	})
+}
+
+// delayed answers later by d.
+func delayed(h http.Handler, d time.Duration) http.Handler {
+	if d == 0 {
+		return h
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		time.Sleep(d)
+		h.ServeHTTP(w, r)
 	})
 }
