@@ -59,7 +59,7 @@ func newVault(t *testing.T) *vault {
 	check(err)
 	_, err = manager.EnsureGroup(t.Context(), "sluice", "westeurope")
 	check(err)
-	made, _, err := manager.EnsureVault(t.Context(), "sluice", "interop-vault", "westeurope", env.TenantID)
+	_, _, err = manager.EnsureVault(t.Context(), "sluice", arm.VaultSpec{Name: "interop-vault", Location: "westeurope", TenantID: env.TenantID})
 	check(err)
 	vaults, err := armkeyvault.NewVaultsClient(env.SubscriptionID, dev, &azarm.ClientOptions{ClientOptions: options})
 	check(err)
@@ -76,7 +76,7 @@ func newVault(t *testing.T) *vault {
 		"HTTPS_PROXY=http://" + e.Addr(), "SSL_CERT_FILE=" + e.CAFile(), "AZURE_TENANT_ID=" + env.TenantID,
 		"AZURE_CLIENT_ID=" + env.DeveloperClientID, "AZURE_CLIENT_SECRET=" + env.DeveloperSecret,
 	}}
-	v.key, _, err = manager.EnsureKey(t.Context(), made.URL, "sops", 2048)
+	v.key, _, err = manager.EnsureKey(t.Context(), "sluice", "interop-vault", "sops", 2048)
 	check(err)
 	return v
 }

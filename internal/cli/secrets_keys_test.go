@@ -59,7 +59,7 @@ func newRotating(t *testing.T) *rotating {
 	ok(err)
 	_, err = manager.EnsureGroup(t.Context(), "g", "westeurope")
 	ok(err)
-	made, _, err := manager.EnsureVault(t.Context(), "g", "rotating-vault", "westeurope", env.TenantID)
+	_, _, err = manager.EnsureVault(t.Context(), "g", arm.VaultSpec{Name: "rotating-vault", Location: "westeurope", TenantID: env.TenantID})
 	ok(err)
 	vaults, err := armkeyvault.NewVaultsClient(env.SubscriptionID, dev, &azarm.ClientOptions{ClientOptions: options})
 	ok(err)
@@ -75,7 +75,7 @@ func newRotating(t *testing.T) *rotating {
 	v := &rotating{keys: keyvault.New(dev, keyvault.Options{Client: options}), env: []string{
 		"HTTPS_PROXY=http://" + e.Addr(), "SSL_CERT_FILE=" + e.CAFile(), "AZURE_TENANT_ID=" + env.TenantID,
 		"AZURE_CLIENT_ID=" + env.DeveloperClientID, "AZURE_CLIENT_SECRET=" + env.DeveloperSecret}}
-	v.key, _, err = manager.EnsureKey(t.Context(), made.URL, "sops", 2048)
+	v.key, _, err = manager.EnsureKey(t.Context(), "g", "rotating-vault", "sops", 2048)
 	ok(err)
 	return v
 }

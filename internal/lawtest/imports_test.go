@@ -65,6 +65,14 @@ var bans = []ban{
 		reason: "they write manifests; committing and installing them is their callers' work",
 	},
 	{
+		except: []string{"internal/cli", "internal/local"}, to: []string{"internal/provision"},
+		reason: "a command makes Azure resources; nothing that runs in a cluster does",
+	},
+	{
+		from: []string{"internal/provision"}, to: append([]string{"internal/local", "net/http", "os", "os/exec"}, kubernetesClients...),
+		reason: "it speaks to Azure by internal/azure/arm alone, and to nobody at the keyboard",
+	},
+	{
 		except: []string{"internal/reconcile", "internal/cli", "internal/local"}, to: []string{"internal/reconcile"},
 		reason: "reconcile stands above the stages and below the commands",
 	},

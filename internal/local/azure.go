@@ -16,22 +16,22 @@ import (
 	"github.com/sluice-gitops/sluice/internal/azure/arm"
 	"github.com/sluice-gitops/sluice/internal/azure/identity"
 	"github.com/sluice-gitops/sluice/internal/azure/keyvault"
-	"github.com/sluice-gitops/sluice/internal/emulator"
 	"github.com/sluice-gitops/sluice/internal/event"
 	"github.com/sluice-gitops/sluice/internal/local/node"
 	"github.com/sluice-gitops/sluice/internal/local/state"
+	"github.com/sluice-gitops/sluice/internal/provision"
 )
 
-// What the azure step makes, with the names of examples/aks/iac where those are not chosen by its parameters.
+// What the azure step makes, with names of its own: they are in the state folders of platforms that exist.
 const (
 	resourceGroup = "sluice"
-	location      = "westeurope"
+	aksName       = "sluice"
 	identityName  = "kustomize-controller"
 	keyName       = "sops"
-	keyBits       = 3072
 )
 
-// developerPermissions let the developer at the keyboard make keys and do what sops does.
+// developerPermissions let the developer at the keyboard do what sops does, and rotate, disable and delete keys to see
+// what happens then.
 var developerPermissions = []string{
 	"get", "list", "create", "update", "import", "delete", "recover", "encrypt", "decrypt", "wrapKey", "unwrapKey", "rotate",
 }
@@ -39,8 +39,8 @@ var developerPermissions = []string{
 // vaultName is unique in the emulated Azure, as it would have to be in the real one.
 func vaultName(subscription string) string { return "sluice-" + strings.ToLower(subscription[:8]) }
 
-// provision makes, as the developer and through the REST APIs, what iac/*.bicep makes on Azure, and notes it in the
-// record. What exists already is left as it is.
+// provision makes, as the developer and with the code of `sluice azure provision`, what that makes on Azure, and notes
+// it in the record. What exists already is left as it is.
 func (s *supervisor) provision(ctx context.Context, step *event.Step) (string, error) {
 	env := s.emulator.Env()
 	transport, err := throughEmulator(s.emulator.Addr(), s.emulator.CAFile())
@@ -56,69 +56,38 @@ func (s *supervisor) provision(ctx context.Context, step *event.Step) (string, e
 	if err != nil {
 		return "", err
 	}
-	made, key, err := onboard(ctx, c, env, step)
+	made, err := provision.Run(ctx, c, provision.Spec{
+		Group: resourceGroup, Cluster: aksName, Identity: identityName, Vault: vaultName(env.SubscriptionID), Key: keyName,
+		Namespace: node.Namespace, ServiceAccount: node.Name, NoPurgeProtect: true, PersonPermissions: developerPermissions,
+	}, within(step))
 	if err != nil {
 		return "", err
 	}
 	step.Progress("public half of the key")
+	key, err := keyvault.ParseKeyID(made.KeyURL)
+	if err != nil {
+		return "", err
+	}
 	id, pub, err := keyvault.New(cred, keyvault.Options{Client: clientOptions}).PublicKey(ctx, key)
 	if err != nil {
 		return "", err
 	}
 	s.key, s.publicKey = id, pub
-	made.KeyURL = id.String()
-	return made.KeyURL, s.rec.Update(func(r *state.Record) { r.Azure = made })
+	return id.String(), s.rec.Update(func(r *state.Record) {
+		r.Azure = state.Azure{
+			TenantID: env.TenantID, SubscriptionID: env.SubscriptionID, ResourceGroup: resourceGroup, Identity: identityName, Vault: vaultName(env.SubscriptionID),
+			ClientID: made.Identity.ClientID, PrincipalID: made.Identity.PrincipalID, KeyURL: id.String(),
+		}
+	})
 }
 
-// onboard makes group, identity, federated credential, vault, access and key, in the order in which each needs the
-// others.
-func onboard(ctx context.Context, c *arm.Client, env emulator.Environment, step *event.Step) (state.Azure, keyvault.KeyID, error) {
-	made := state.Azure{TenantID: env.TenantID, SubscriptionID: env.SubscriptionID, ResourceGroup: resourceGroup, Identity: identityName, Vault: vaultName(env.SubscriptionID)}
-	var key keyvault.KeyID
-	var vault arm.Vault
-	for _, do := range []struct {
-		what string
-		make func() error
-	}{
-		{"resource group", func() error {
-			_, err := c.EnsureGroup(ctx, resourceGroup, location)
-			return err
-		}},
-		{"managed identity", func() error {
-			id, _, err := c.EnsureIdentity(ctx, resourceGroup, identityName, location)
-			made.ClientID, made.PrincipalID = id.ClientID, id.PrincipalID
-			return err
-		}},
-		{"federated credential", func() error {
-			_, err := c.EnsureFederatedCredential(ctx, resourceGroup, identityName, arm.Federation{
-				Name: "flux-system-kustomize-controller", Issuer: env.IssuerURL, Audience: node.TokenExchangeAudience,
-				Subject: fmt.Sprintf("system:serviceaccount:%s:%s", node.Namespace, node.Name),
-			})
-			return err
-		}},
-		{"key vault", func() (err error) {
-			vault, _, err = c.EnsureVault(ctx, resourceGroup, made.Vault, location, env.TenantID)
-			return err
-		}},
-		{"access policy of the controller", func() error {
-			_, err := c.EnsureAccess(ctx, resourceGroup, made.Vault, env.TenantID, made.PrincipalID, "get", "decrypt")
-			return err
-		}},
-		{"access policy of the developer", func() error {
-			_, err := c.EnsureAccess(ctx, resourceGroup, made.Vault, env.TenantID, env.DeveloperObjectID, developerPermissions...)
-			return err
-		}},
-		{"key", func() (err error) {
-			key, _, err = c.EnsureKey(ctx, vault.URL, keyName, keyBits)
-			return err
-		}},
-	} {
-		step.Progress(do.what)
-		if err := do.make(); err != nil {
-			return made, key, fmt.Errorf("%s: %w", do.what, err)
+// within shows steps as the progress of one step.
+func within(step *event.Step) event.Sink {
+	return event.SinkFunc(func(e event.Event) {
+		if e.Phase == event.Started {
+			step.Progress(e.Text)
 		}
-	}
-	return made, key, nil
+	})
 }
 
 // throughEmulator is an HTTP client that reaches Azure's names as the user's tools do: by the proxy, trusting its CA.

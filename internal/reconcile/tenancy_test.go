@@ -192,13 +192,13 @@ func (a *azure) vault(name, principal string) func(secret string) string {
 			a.t.Fatal(err)
 		}
 	}
-	v, _, err := a.arm.EnsureVault(ctx, azureGroup, name, "westeurope", env.TenantID)
+	_, _, err := a.arm.EnsureVault(ctx, azureGroup, arm.VaultSpec{Name: name, Location: "westeurope", TenantID: env.TenantID})
 	must(err)
 	_, err = a.arm.EnsureAccess(ctx, azureGroup, name, env.TenantID, principal, "get", "decrypt")
 	must(err)
 	_, err = a.arm.EnsureAccess(ctx, azureGroup, name, env.TenantID, env.DeveloperObjectID, "get", "list", "create")
 	must(err)
-	key, _, err := a.arm.EnsureKey(ctx, v.URL, "sops", 2048)
+	key, _, err := a.arm.EnsureKey(ctx, azureGroup, name, "sops", 2048)
 	must(err)
 	key, public, err := keyvault.New(a.dev, keyvault.Options{Client: azcore.ClientOptions{Transport: a.http}}).PublicKey(ctx, key)
 	must(err)
