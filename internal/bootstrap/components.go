@@ -37,6 +37,7 @@ type Options struct {
 	Namespace string // of the components; DefaultNamespace if empty
 	Version   string // as `sluice version` prints it; Release if empty
 	Image     string // of the controller; the project's own image at Version if empty
+	Notify    bool   // post events to Flux's notification-controller, which runs in the same namespace
 }
 
 func (o Options) withDefaults() Options {

@@ -20,14 +20,17 @@ type Repository struct {
 }
 
 // Files returns the files to write, by slash-separated path from the repository's root: the components and the sync
-// always, kustomization.yaml and the patches only where they are missing, lack an entry, or hold placeholders. Files
-// that would not change are left out.
+// always, kustomization.yaml and the patches only where they are missing, lack an entry, or hold placeholders, and
+// OthersFile where Flux's components stood. Files that would not change are left out.
 func Files(r Repository) (map[string][]byte, error) {
 	r.Sync = r.Sync.withDefaults()
 	if r.Components.Namespace == "" {
 		r.Components.Namespace = r.Sync.Namespace
 	}
 	w := writer{root: path.Join(clean(r.Sync.Path), Folder), existing: r.Existing, out: map[string][]byte{}}
+	for _, name := range []string{OthersFile, ComponentsFile} {
+		r.Components.Notify = r.Components.Notify || bytes.Contains(w.read(name), []byte("\n  name: notification-controller\n"))
+	}
 
 	components, err := Components(r.Components)
 	if err != nil {
@@ -36,6 +39,13 @@ func Files(r Repository) (map[string][]byte, error) {
 	sync, err := Sync(r.Sync)
 	if err != nil {
 		return nil, err
+	}
+	kept, err := others(w.read(ComponentsFile), components)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", w.root, err)
+	}
+	if kept != nil {
+		w.put(OthersFile, kept)
 	}
 	w.put(ComponentsFile, components)
 	w.put(SyncFile, sync)
@@ -67,7 +77,11 @@ func (w *writer) putKustomization(r Repository) error {
 		}
 		listed = patchPaths
 	}
-	text, err := KustomizationYAML(w.read(KustomizationFile), listed...)
+	resources := []string{ComponentsFile, SyncFile}
+	if w.out[path.Join(w.root, OthersFile)] != nil {
+		resources = append(resources, OthersFile)
+	}
+	text, err := kustomizationYAML(w.read(KustomizationFile), resources, listed)
 	if err != nil {
 		return fmt.Errorf("%s: %w", w.root, err)
 	}

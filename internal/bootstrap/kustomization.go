@@ -22,6 +22,10 @@ const (
 // patches as patch files. An existing one keeps everything it says, comments and order included, and gains what it
 // lacks; when it lacks nothing it comes back byte for byte.
 func KustomizationYAML(existing []byte, patches ...string) ([]byte, error) {
+	return kustomizationYAML(existing, []string{ComponentsFile, SyncFile}, patches)
+}
+
+func kustomizationYAML(existing []byte, resources, patches []string) ([]byte, error) {
 	if len(strings.TrimSpace(string(existing))) == 0 {
 		existing = []byte("apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\n")
 	}
@@ -30,7 +34,7 @@ func KustomizationYAML(existing []byte, patches ...string) ([]byte, error) {
 		return nil, fmt.Errorf("%s: %w", KustomizationFile, err)
 	}
 	changed := false
-	for _, name := range []string{ComponentsFile, SyncFile} {
+	for _, name := range resources {
 		added, err := listed{"resources", "", name}.addTo(root)
 		if err != nil {
 			return nil, err

@@ -21,7 +21,9 @@ import (
 // Change says what to put on top of a branch, and as whom.
 type Change struct {
 	// Files returns what to write, by slash-separated path, given the head's files. It is asked again after a lost race.
-	Files       func(existing fs.FS) (map[string][]byte, error)
+	Files func(existing fs.FS) (map[string][]byte, error)
+	// Check is shown the head as it will be, before it is pushed, and also where nothing changes; nil: no check.
+	Check       func(*Head) error
 	Message     string
 	AuthorName  string
 	AuthorEmail string
@@ -52,6 +54,11 @@ func (r Remote) Commit(ctx context.Context, branch string, c Change) (*Result, e
 		next, objects, err := head.with(files, c)
 		if err != nil {
 			return nil, err
+		}
+		if c.Check != nil {
+			if err := c.Check(next); err != nil {
+				return nil, err
+			}
 		}
 		if next == head {
 			return &Result{Head: head, Rebased: n}, nil

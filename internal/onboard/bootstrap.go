@@ -1,0 +1,243 @@
+package onboard
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"path"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sluice-gitops/sluice/internal/bootstrap"
+	"github.com/sluice-gitops/sluice/internal/fault"
+	"github.com/sluice-gitops/sluice/internal/githost/gitpush"
+	"github.com/sluice-gitops/sluice/internal/render"
+)
+
+// controller is the name of the Deployment and of the ServiceAccount.
+const controller = "kustomize-controller"
+
+// Request is one bootstrap.
+type Request struct {
+	Client client.Client // of the cluster, with Scheme
+	Remote gitpush.Remote
+
+	Manifests   bootstrap.Repository // what to write; Existing is set here
+	Commit      gitpush.Change       // message, author and signer; Files is set here
+	ReplaceFlux bool
+
+	// Credentials returns the data of the Secret that the cluster fetches with, given what it holds already (nil: there
+	// is none). It is asked once, before anything is pushed; nil data leaves things as they are.
+	Credentials func(ctx context.Context, existing map[string][]byte) (map[string][]byte, error)
+	// Trial proves that what is encrypted in the repository can be opened, and says how; it is asked last, with the head
+	// that the cluster has applied. Nil: TryDecryption.
+	Trial func(ctx context.Context, r *Request, head *gitpush.Head) error
+
+	Patience time.Duration // how long a failure at the pushed revision may last before it is final; 15 s if zero
+	Say      Say
+}
+
+// Bootstrap writes, commits and pushes the manifests, installs them, and waits until the cluster follows the repository
+// at the pushed revision. A second run changes nothing and says so; with newer manifests it upgrades.
+func Bootstrap(ctx context.Context, r *Request) error {
+	r.Manifests.Sync.Namespace = r.namespace()
+	flux, err := r.inspect(ctx)
+	if err != nil {
+		return err
+	}
+	secret, err := r.credentials(ctx)
+	if err != nil {
+		return err
+	}
+	head, objects, err := r.commit(ctx)
+	if err != nil {
+		return err
+	}
+	if err := r.install(ctx, flux, secret, stage(objects)); err != nil {
+		return err
+	}
+	if err := r.follow(ctx, head); err != nil {
+		return err
+	}
+	if r.Trial != nil {
+		return r.Trial(ctx, r, head)
+	}
+	return TryDecryption(ctx, r, head)
+}
+
+func (r *Request) namespace() string {
+	if r.Manifests.Components.Namespace == "" {
+		return bootstrap.DefaultNamespace
+	}
+	return r.Manifests.Components.Namespace
+}
+
+func (r *Request) branch() string {
+	if r.Manifests.Sync.Branch == "" {
+		return "main"
+	}
+	return r.Manifests.Sync.Branch
+}
+
+// inspect refuses a cluster that is another's before anything is changed anywhere.
+func (r *Request) inspect(ctx context.Context) (*fluxFound, error) {
+	found, err := fluxInTheWay(ctx, r.Client)
+	if err != nil {
+		return nil, err
+	}
+	if err := refuseFlux(found, r.namespace(), r.ReplaceFlux); err != nil {
+		return nil, err
+	}
+	if len(found) > 0 {
+		orphans, err := orphanedSources(ctx, r.Client)
+		if err != nil {
+			return nil, err
+		}
+		if err := refuseOrphans(orphans); err != nil {
+			return nil, err
+		}
+	}
+	return &fluxFound{found}, nil
+}
+
+// credentials settles the Secret's data; nil: the Secret stays as it is.
+func (r *Request) credentials(ctx context.Context) (map[string][]byte, error) {
+	if r.Credentials == nil || r.Manifests.Sync.SecretRef == "" {
+		return nil, nil
+	}
+	var s corev1.Secret
+	err := r.Client.Get(ctx, client.ObjectKey{Namespace: r.namespace(), Name: r.Manifests.Sync.SecretRef}, &s)
+	if client.IgnoreNotFound(err) != nil {
+		return nil, err
+	}
+	if apierrors.IsNotFound(err) {
+		s.Data = nil
+	} else if s.Data == nil {
+		s.Data = map[string][]byte{}
+	}
+	return r.Credentials(ctx, s.Data)
+}
+
+// commit pushes the manifests and returns the head that holds them, with its flux-system folder as objects. The folder
+// is built before it is pushed: what would not build is not published.
+func (r *Request) commit(ctx context.Context) (*gitpush.Head, []*unstructured.Unstructured, error) {
+	change := r.Commit
+	change.Files = func(existing fs.FS) (map[string][]byte, error) {
+		m := r.Manifests
+		m.Existing = existing
+		return bootstrap.Files(m)
+	}
+	var objects []*unstructured.Unstructured
+	change.Check = func(head *gitpush.Head) (err error) {
+		objects, err = r.build(ctx, head)
+		return err
+	}
+	r.Say("►", "reading branch %q of %s", r.branch(), r.Remote.URL)
+	res, err := r.Remote.Commit(ctx, r.branch(), change)
+	if err != nil {
+		return nil, nil, err
+	}
+	switch {
+	case !res.Changed:
+		r.Say("✔", "components and sync are up to date: no commit")
+	case res.Rebased > 0:
+		r.Say("✔", "committed and pushed %s, on top of what others pushed meanwhile", res.Head.Commit)
+	default:
+		r.Say("✔", "committed and pushed %s", res.Head.Commit)
+	}
+	return res.Head, objects, nil
+}
+
+func (r *Request) build(ctx context.Context, head *gitpush.Head) ([]*unstructured.Unstructured, error) {
+	folder := path.Join(path.Clean("/" + r.Manifests.Sync.Path)[1:], bootstrap.Folder)
+	res, err := render.Render(ctx, render.Request{Tree: head.Tree(), Path: folder})
+	if err != nil {
+		f := &fault.Fault{Code: "SLU-RENDER-030", Hop: fault.HopRender, File: folder + "/" + bootstrap.KustomizationFile, Exit: fault.ExitNo,
+			Seen: "the folder does not build with the new components; nothing was pushed", Why: err.Error(),
+			Fix: "correct the patches that it lists (Flux's source-controller, for one, is not there any more), push, and run the command again", Err: err}
+		return nil, f
+	}
+	return res.Objects, nil
+}
+
+// install applies the definitions, the Secret and the patched components, and the sync last.
+func (r *Request) install(ctx context.Context, flux *fluxFound, secret map[string][]byte, s stages) error {
+	r.Say("►", "installing components in %q namespace", r.namespace())
+	if err := apply(ctx, r.Client, s.definitions); err != nil {
+		return err
+	}
+	if err := established(ctx, r.Client, s.definitions); err != nil {
+		return err
+	}
+	if secret != nil {
+		if err := applySecret(ctx, r.Client, client.ObjectKey{Namespace: r.namespace(), Name: r.Manifests.Sync.SecretRef}, secret); err != nil {
+			return err
+		}
+		r.Say("✔", "Secret %q holds the Git credentials", r.Manifests.Sync.SecretRef)
+	}
+	if err := removeFlux(ctx, r.Client, flux.deployments, r.Say); err != nil {
+		return err
+	}
+	if err := apply(ctx, r.Client, s.components); err != nil {
+		return err
+	}
+	r.Say("✔", "installed components, with the patches of kustomization.yaml")
+	return apply(ctx, r.Client, s.sync)
+}
+
+// follow waits until the cluster is where the branch is.
+func (r *Request) follow(ctx context.Context, head *gitpush.Head) error {
+	name := r.Manifests.Sync.Name
+	if name == "" {
+		name = r.namespace()
+	}
+	s := &sync{
+		client: r.Client, key: client.ObjectKey{Namespace: r.namespace(), Name: name}, revision: revision(r.branch(), head.Commit),
+		patience: r.Patience, deployed: client.ObjectKey{Namespace: r.namespace(), Name: controller},
+		head: func(ctx context.Context) (string, error) {
+			now, err := r.Remote.Head(ctx, r.branch())
+			if err != nil {
+				return "", err
+			}
+			return revision(r.branch(), now.Commit), nil
+		},
+	}
+	if s.patience == 0 {
+		s.patience = 15 * time.Second
+	}
+	r.Say("◎", "waiting for Kustomization %q to be reconciled", s.key)
+	if err := s.await(ctx); err != nil {
+		return err
+	}
+	r.Say("✔", "Kustomization reconciled: the cluster is at %s", s.revision)
+	return nil
+}
+
+func revision(branch, commit string) string { return branch + "@sha1:" + commit }
+
+// applySecret makes or replaces the Secret. The fault of a refusal repeats no value.
+func applySecret(ctx context.Context, c client.Client, key client.ObjectKey, data map[string][]byte) error {
+	var s corev1.Secret
+	err := c.Get(ctx, key, &s)
+	switch {
+	case apierrors.IsNotFound(err):
+		s = corev1.Secret{ObjectMeta: meta1(key), Type: corev1.SecretTypeOpaque, Data: data}
+		err = c.Create(ctx, &s, client.FieldOwner("flux"))
+	case err == nil:
+		s.Data = data
+		err = c.Update(ctx, &s, client.FieldOwner("flux"))
+	}
+	if err != nil {
+		if apierrors.IsForbidden(err) {
+			return err
+		}
+		return &fault.Fault{Code: "SLU-KUBERNETES-034", Hop: fault.HopAPI, Object: "Secret/" + key.String(), Seen: "the Secret can't be written",
+			Why: strings.ToLower(string(apierrors.ReasonForError(err))), Fix: "check your rights: kubectl auth can-i update secrets -n " + key.Namespace, Err: errors.New("details withheld")}
+	}
+	return nil
+}

@@ -1,0 +1,179 @@
+package onboard_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"filippo.io/age"
+	getsops "github.com/getsops/sops/v3"
+	sopsage "github.com/getsops/sops/v3/age"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sluice-gitops/sluice/internal/bootstrap"
+	"github.com/sluice-gitops/sluice/internal/crds"
+	"github.com/sluice-gitops/sluice/internal/fault"
+	"github.com/sluice-gitops/sluice/internal/githost/gitpush"
+	"github.com/sluice-gitops/sluice/internal/onboard"
+	"github.com/sluice-gitops/sluice/internal/reconcile"
+	"github.com/sluice-gitops/sluice/internal/sops"
+	"github.com/sluice-gitops/sluice/internal/source"
+	"github.com/sluice-gitops/sluice/internal/testkit"
+	"github.com/sluice-gitops/sluice/internal/testkit/gitserver"
+)
+
+func TestMain(m *testing.M) { testkit.Main(m) }
+
+const folder = "gitops/aks/"
+
+// world is a Git host, a namespace of a real API server, and a controller that runs there as soon as it is started.
+type world struct {
+	t         *testing.T
+	env       *testkit.Env
+	client    client.Client
+	git       *gitserver.Server
+	namespace string
+	told      bytes.Buffer
+}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	env := testkit.Cluster(t)
+	testkit.InstallCRDs(t, env, crds.YAML())
+	c, err := client.New(env.Config, client.Options{Scheme: onboard.Scheme})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &world{t: t, env: env, client: c, git: gitserver.New(t), namespace: testkit.Namespace(t, env)}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Log(w.told.String())
+		}
+	})
+	return w
+}
+
+// controller runs Sluice for the namespace until the test ends.
+func (w *world) controller() {
+	w.t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	o := reconcile.Options{Config: w.env.Config, Namespace: w.namespace, StoragePath: w.t.TempDir(), Concurrent: 2,
+		Log: slog.New(slog.NewTextHandler(io.Discard, nil))}
+	go func() { done <- reconcile.Run(ctx, o) }()
+	w.t.Cleanup(sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil {
+			w.t.Errorf("the controller: %v", err)
+		}
+	}))
+}
+
+// request is a bootstrap over https, with the credentials in the Secret that the controller will use.
+func (w *world) request() *onboard.Request {
+	auth := source.Auth{Username: gitserver.User, Password: gitserver.Password, CAFile: w.git.CA}
+	return &onboard.Request{
+		Client: w.client,
+		Remote: gitpush.Remote{URL: w.git.URL, Auth: auth},
+		Manifests: bootstrap.Repository{
+			Components: bootstrap.Options{Namespace: w.namespace},
+			Sync:       bootstrap.SyncOptions{URL: w.git.URL, Path: "./gitops/aks", SecretRef: "flux-system"},
+		},
+		Commit: gitpush.Change{Message: "Bootstrap\n", AuthorName: "Sluice"},
+		Credentials: func(context.Context, map[string][]byte) (map[string][]byte, error) {
+			return map[string][]byte{"username": []byte(auth.Username), "password": []byte(auth.Password), "ca.crt": auth.CAFile}, nil
+		},
+		Patience: time.Second,
+		Say:      func(glyph, format string, args ...any) { fmt.Fprintf(&w.told, glyph+" "+format+"\n", args...) },
+	}
+}
+
+func (w *world) bootstrap(r *onboard.Request) {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(w.t.Context(), time.Minute)
+	defer cancel()
+	if err := onboard.Bootstrap(ctx, r); err != nil {
+		w.t.Fatalf("%v\n%s", err, w.told.String())
+	}
+}
+
+func (w *world) refused(r *onboard.Request, code string, says ...string) {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(w.t.Context(), time.Minute)
+	defer cancel()
+	err := onboard.Bootstrap(ctx, r)
+	f := fault.From(err)
+	if f == nil || f.Code != code {
+		w.t.Fatalf("got %v, want %s", err, code)
+	}
+	for _, s := range says {
+		if !strings.Contains(f.Multiline(), s) {
+			w.t.Errorf("%q is missing in\n%s", s, f.Multiline())
+		}
+	}
+}
+
+func (w *world) said(lines ...string) {
+	w.t.Helper()
+	for _, l := range lines {
+		if !strings.Contains(w.told.String(), l) {
+			w.t.Errorf("%q was not told:\n%s", l, w.told.String())
+		}
+	}
+	if strings.Contains(w.told.String(), gitserver.Password) {
+		w.t.Error("the password was told")
+	}
+}
+
+// ageKey makes a key whose private half the namespace has in Secret sops-age, and returns what seals for it.
+func (w *world) ageKey() func(document string) string {
+	w.t.Helper()
+	id, err := age.GenerateX25519Identity()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	s := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "sops-age"}, Data: map[string][]byte{"age.agekey": []byte(id.String())}}
+	if err := w.client.Create(w.t.Context(), s); err != nil {
+		w.t.Fatal(err)
+	}
+	return func(document string) string {
+		w.t.Helper()
+		key, err := sopsage.MasterKeyFromRecipient(id.Recipient().String())
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		sealed, err := sops.Seal(w.t.Context(), []byte(document), sops.YAML, sops.SealOptions{
+			EncryptedRegex: "^(data|stringData)$", Recipients: []getsops.KeyGroup{{key}}})
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		return string(sealed)
+	}
+}
+
+func (w *world) secret(name string) *corev1.Secret {
+	w.t.Helper()
+	var s corev1.Secret
+	if err := w.client.Get(w.t.Context(), client.ObjectKey{Namespace: w.namespace, Name: name}, &s); err != nil {
+		w.t.Fatal(err)
+	}
+	return &s
+}
+
+func read(t *testing.T, file string) string {
+	t.Helper()
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
