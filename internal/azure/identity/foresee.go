@@ -26,3 +26,17 @@ func refusalFault(code int, seen string, p party) *fault.Fault {
 	}
 	return f
 }
+
+// Absent tells that a pod was given no Azure identity: seen says what shows it, in the words that a pod without its
+// environment is explained with.
+func Absent(seen string) *fault.Fault {
+	f := noIdentity([]string{envClientID, envTenantID, envTokenFile})
+	f.Seen = seen
+	return f
+}
+
+// Unreadable tells that a service-account token could not be had.
+func Unreadable(err error) *fault.Fault { return unreadable(Config{}, err) }
+
+// Malformed tells that file does not hold a token.
+func Malformed(file string) *fault.Fault { return malformed(Config{TokenFile: file}) }

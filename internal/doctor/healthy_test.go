@@ -1,0 +1,54 @@
+package doctor
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+)
+
+// states of hops, by name.
+func (r *Report) states() map[string]State {
+	out := map[string]State{}
+	for _, h := range r.Hops {
+		out[h.Name] = h.State
+	}
+	return out
+}
+
+func (r *Report) text() string {
+	var b strings.Builder
+	for _, h := range r.Hops {
+		fmt.Fprintf(&b, "%-21s %-11s %s\n", h.Name, h.State, h.Seen)
+		if h.Fault != nil {
+			fmt.Fprintf(&b, "    %s\n", h.Fault.Multiline())
+		}
+	}
+	return b.String()
+}
+
+func (w *world) examine(o Options) *Report {
+	w.t.Helper()
+	r, err := Examine(w.t.Context(), o)
+	w.must(err)
+	if strings.Contains(r.text(), canary) {
+		w.t.Error("the report holds plaintext")
+	}
+	return r
+}
+
+func TestAHealthyChainRaisesNoAlarm(t *testing.T) {
+	w := newWorld(t)
+	for _, rbac := range []bool{false, true} {
+		w.rbac = rbac
+		w.heal()
+		r := w.examine(w.options())
+		for _, h := range r.Hops {
+			if h.State != OK {
+				t.Errorf("rbac %v: %s is %s: %s", rbac, h.Name, h.State, h.Seen)
+			}
+		}
+		if t.Failed() {
+			t.Log(r.text())
+		}
+	}
+}
