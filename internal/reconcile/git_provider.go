@@ -15,6 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/sluice-gitops/sluice/internal/fault"
+	"github.com/sluice-gitops/sluice/internal/kms/aws"
 	"github.com/sluice-gitops/sluice/internal/source"
 )
 
@@ -29,12 +30,15 @@ type gitCloud struct {
 	azure    func() (azcore.TokenCredential, error)
 	devOps   func(host string) bool // hosts that may see a token for Azure DevOps
 	insecure bool                   // tests only: a token may go over http
+	aws      func() (*aws.Credentials, error)
+	sts      string // where AWS's sessions are had; empty: AWS's own
 }
 
 func newGitCloud() gitCloud {
 	own := ownWorkload()
 	return gitCloud{
 		azure: func() (azcore.TokenCredential, error) { return own.credential, own.err },
+		aws:   func() (*aws.Credentials, error) { return own.clouds.AWS, own.clouds.AWSErr },
 		devOps: func(host string) bool {
 			host = strings.ToLower(host)
 			return host == "dev.azure.com" || strings.HasSuffix(host, ".visualstudio.com")
@@ -63,6 +67,10 @@ func (g *GitRepositories) auth(ctx context.Context, obj *sourcev1.GitRepository,
 	case sourcev1.GitProviderAzure:
 		token, err := g.azureToken(ctx, obj)
 		auth.Username, auth.Password, auth.BearerToken = "", "", token
+		return auth, err
+	case sourcev1.GitProviderAWS:
+		auth.BearerToken = ""
+		auth.Username, auth.Password, err = g.codeCommit(ctx, obj)
 		return auth, err
 	case sourcev1.GitProviderGitHub:
 		return g.githubAuth(ctx, obj, state, auth)

@@ -116,9 +116,6 @@ func (g *GitRepositories) Reconcile(ctx context.Context, req ctrl.Request) (ctrl
 
 // attempt brings the mirror up to date and returns the revision to hand on, and what it includes.
 func (g *GitRepositories) attempt(ctx context.Context, obj *sourcev1.GitRepository, cond conditions) (*source.Revision, []included, error) {
-	if err := unsupportedInGitRepository(obj); err != nil {
-		return nil, nil, err
-	}
 	state, err := g.state(client.ObjectKeyFromObject(obj))
 	if err != nil {
 		return nil, nil, err

@@ -85,10 +85,6 @@ func TestFieldsThatAreNotImplementedAreRefusedNotIgnored(t *testing.T) {
 	if err := unsupportedInKustomization(k); !terminal(err) || !strings.Contains(err.Error(), "spec.sourceRef.kind HelmChart") {
 		t.Errorf("spec.sourceRef.kind: %v", err)
 	}
-	r := &sourcev1.GitRepository{Spec: sourcev1.GitRepositorySpec{Provider: sourcev1.GitProviderAWS}}
-	if err := unsupportedInGitRepository(r); !terminal(err) || !strings.Contains(err.Error(), "spec.provider") {
-		t.Errorf("spec.provider: %v", err)
-	}
 }
 
 func TestConditionsFollowTheEndOfAnAttempt(t *testing.T) {

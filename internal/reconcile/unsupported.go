@@ -17,21 +17,6 @@ func unsupported(object, field string) error {
 	}
 }
 
-func unsupportedInGitRepository(r *sourcev1.GitRepository) error {
-	s := &r.Spec
-	for _, f := range []struct {
-		field string
-		set   bool
-	}{
-		{"spec.provider " + s.Provider, s.Provider == sourcev1.GitProviderAWS},
-	} {
-		if f.set {
-			return unsupported("GitRepository/"+r.Namespace+"/"+r.Name, f.field)
-		}
-	}
-	return nil
-}
-
 func unsupportedInKustomization(k *Kustomization) error {
 	s := &k.Spec
 	for _, f := range []struct {

@@ -1,5 +1,5 @@
 // Package aws is the client side of AWS KMS: it decrypts and encrypts SOPS data keys, as one identity, through the AWS
-// SDK. The same identities sign in to EKS clusters (Cluster).
+// SDK. The same identities sign in to EKS clusters (Cluster) and to Git repositories of CodeCommit (GitPassword).
 //
 // It stands behind the keyring. A Client keeps one connection per region and role. It refuses to look for credentials:
 // it has those that it was given, whatever lies around in environment, files or the machine's metadata; only Default,
