@@ -7,7 +7,7 @@ SHELL := /bin/bash
 
 VERSION ?= $(shell git describe --tags --match 'v*' --dirty 2>/dev/null)
 FUZZTIME ?= 10s
-BENCHFLAGS ?= -runs 3 -handover -laptop -growth 1000,5000
+BENCHFLAGS ?= -runs 3 -handover -laptop -secrets 500 -growth 1000,5000
 
 # The control plane says which Kubernetes it is; without the link flags it would call itself v0.0.0-master.
 KUBERNETES := $(shell awk '$$1 == "k8s.io/kubernetes" {print $$2; exit}' cluster/go.mod)
@@ -63,8 +63,9 @@ fuzz: ## run every fuzz target for FUZZTIME (10s)
 	  go test -run '^$$' -fuzz "^$${func#func }$$" -fuzztime $(FUZZTIME) ./$$(dirname $$file) < /dev/null; \
 	done
 
-peers: build ## bench/bin: Flux's controllers beside ours (minutes the first time, seconds after)
-	cd bench && go build -o bin/ github.com/fluxcd/kustomize-controller github.com/fluxcd/source-controller
+peers: build ## bench/bin: Flux's controllers and sops beside ours (minutes the first time, seconds after)
+	cd bench && go build -o bin/ github.com/fluxcd/kustomize-controller github.com/fluxcd/source-controller github.com/getsops/sops/v3/cmd/sops
+	go build -o bench/bin/ ./internal/emulator/slowvault
 	cp bin/sluice bin/sluice-cluster bench/bin/
 
 parity: peers ## hold Sluice against Flux: the fixtures of bench/parity, and the hand-over both ways

@@ -29,6 +29,7 @@ type options struct {
 	growth   []int
 	handOver bool
 	laptop   bool
+	secrets  int
 	results  string
 	page     string
 	note     string
@@ -57,6 +58,7 @@ func parse() (*options, error) {
 	flag.StringVar(&growth, "growth", "", "numbers of Kustomizations to measure Sluice alone with, as 1000,5000")
 	flag.BoolVar(&o.handOver, "handover", false, "also let Sluice take over from Flux, and Flux from Sluice")
 	flag.BoolVar(&o.laptop, "laptop", false, "also measure sluice up")
+	flag.IntVar(&o.secrets, "secrets", 0, "also measure sluice secrets beside sops, with this many files")
 	flag.StringVar(&o.results, "results", "results.json", "where the figures go; those of works that are not measured now stay")
 	flag.StringVar(&o.page, "page", "../docs/benchmarks.md", "where the page goes, with its chart beside it")
 	flag.StringVar(&o.note, "note", "", "a paragraph for the page: what a reader must know of this run")
@@ -107,6 +109,9 @@ func run(ctx context.Context) error {
 	}
 	if o.laptop {
 		try("laptop", o.laptops(ctx, r))
+	}
+	if o.secrets > 0 {
+		try("secrets", o.measureSecrets(ctx, r, o.secrets))
 	}
 	ctx = context.WithoutCancel(ctx) // what was measured before an interrupt is as true as ever
 	if err := errors.Join(r.write(o.results), writePage(ctx, o, r)); err != nil {

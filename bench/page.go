@@ -39,7 +39,7 @@ each, one of them an age-encrypted Secret.
 |---|---|---:|---:|---:|---|---|
 `, o.apps, o.objects, o.note, where)
 	for _, l := range lines {
-		if _, _, grown := size(l.Work); grown || isLaptop(l.Work) {
+		if _, _, grown := size(l.Work); grown || isLaptop(l.Work) || isSecrets(l.Work) {
 			continue
 		}
 		want, met := l.verdict()
@@ -54,6 +54,7 @@ whatever applies these objects cannot take less of the API server, with which th
 `)
 	writeGrowth(&b, o, lines)
 	writeLaptop(&b, lines)
+	writeSecrets(&b, lines)
 	if err := os.WriteFile(strings.TrimSuffix(o.page, ".md")+".svg", []byte(chart(lines)), 0o644); err != nil {
 		return err
 	}
@@ -130,6 +131,22 @@ func writeLaptop(b *strings.Builder, lines []result) {
 
 func isLaptop(work string) bool {
 	return slices.Contains([]string{laptopFirst, laptopAgain, laptopPush, laptopMemory}, work)
+}
+
+// writeSecrets compares with sops.
+func writeSecrets(b *strings.Builder, lines []result) {
+	first := true
+	for _, l := range lines {
+		if !isSecrets(l.Work) {
+			continue
+		}
+		if first {
+			b.WriteString(secretsHead)
+			first = false
+		}
+		want, met := l.verdict()
+		fmt.Fprintf(b, "| %s | %s, %s | %s | %s | %s | %s | %s |\n", l.Work, l.Metric, l.Unit, show(l.PeerValue), show(l.Value), show(l.Ratio), want, met)
+	}
 }
 
 // show writes a figure with three significant digits, integers whole.

@@ -29,6 +29,17 @@ var targets = []target{
 	{laptopAgain, "wall", 0, 10},
 	{laptopPush, "applied after", 0, 1},
 	{laptopMemory, "resident", 0, 1200},
+	{fmt.Sprintf(secretsOwn, 500), "wall", 20, 0},
+	{fmt.Sprintf(secretsOwn, 500), "challenges", 0, 1},
+	{fmt.Sprintf(secretsOwn, 500), "authorized vault requests", 0, 500},
+	{fmt.Sprintf(secretsShared, 500), "wall", 200, 0},
+	{fmt.Sprintf(secretsShared, 500), "authorized vault requests", 0, 1},
+	{fmt.Sprintf(secretsEncrypt, 500), "challenges", 0, 0},
+	{fmt.Sprintf(secretsEncrypt, 500), "authorized vault requests", 0, 0},
+	{secretsSeal, "wall", 1, 0},
+	{secretsSeal, ownMemory, 1, 0},
+	{secretsOpen, "wall", 1, 0},
+	{secretsOpen, ownMemory, 1, 0},
 }
 
 // verdict says in words what the target of a line is, and whether it is met or by how much it is missed.
