@@ -64,7 +64,7 @@ func newRoot(s Streams) *cobra.Command {
 		newUp(s), newDown(s), newEnv(s), newSupervise(s),
 		newGet(s), newReconcile(s), newBuild(s), newSecrets(s),
 		newController(s), newVersion(s),
-		newSuspend(s), newResume(s), newDiff(s), newTree(s), newEvents(s), newWait(s), newExport(s), newStats(s), newTrace(s),
+		newSuspend(s), newResume(s), newDiff(s), newTree(s), newEvents(s), newWait(s), newExport(s), newStats(s), newTrace(s), newAzure(s),
 	)
 	return root
 }

@@ -65,33 +65,33 @@ func Observe(ctx context.Context, c *arm.Client, s Spec) (*State, error) {
 // observeGroup reads what is in the group. Without a group there is only the vault's name to ask about, which is not
 // the group's alone.
 func (st *State) observeGroup(ctx context.Context, c *arm.Client, s Spec) error {
-	g, ctx := errgroup.WithContext(ctx)
+	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(4)
 	if st.Group != nil {
 		g.Go(func() (err error) {
-			st.Cluster, err = c.Cluster(ctx, s.Group, s.Cluster)
+			st.Cluster, err = c.Cluster(gctx, s.Group, s.Cluster)
 			return err
 		})
 		g.Go(func() (err error) {
-			if st.Identity, err = c.Identity(ctx, s.Group, s.Identity); st.Identity == nil || err != nil {
+			if st.Identity, err = c.Identity(gctx, s.Group, s.Identity); st.Identity == nil || err != nil {
 				return err
 			}
-			st.Federations, err = c.Federations(ctx, s.Group, s.Identity)
+			st.Federations, err = c.Federations(gctx, s.Group, s.Identity)
 			return err
 		})
 	}
 	g.Go(func() (err error) {
 		if st.Group != nil {
-			st.Vault, err = c.Vault(ctx, s.Group, s.Vault)
+			st.Vault, err = c.Vault(gctx, s.Group, s.Vault)
 		}
 		if err != nil {
 			return err
 		}
 		if st.Vault == nil {
-			return st.observeName(ctx, c, s.Vault)
+			return st.observeName(gctx, c, s.Vault)
 		}
-		if st.Key, err = c.Key(ctx, s.Group, s.Vault, s.Key); st.Key == nil && err == nil {
-			st.KeyDeleted = c.DeletedKey(ctx, st.Vault.URL, s.Key)
+		if st.Key, err = c.Key(gctx, s.Group, s.Vault, s.Key); st.Key == nil && err == nil {
+			st.KeyDeleted = c.DeletedKey(gctx, st.Vault.URL, s.Key)
 		}
 		return err
 	})
