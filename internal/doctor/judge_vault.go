@@ -58,10 +58,15 @@ func judgeVault(f *Facts) verdict {
 
 func (f *Facts) vaultGone(v *VaultFacts, expected string) verdict {
 	fa := told(v.Err)
-	r := &Remedy{Commands: []string{fa.Fix}}
+	r := &Remedy{}
+	if f.Azure.Looked && f.Azure.VaultErr == nil && f.Azure.vaultOf(v.Key) == nil {
+		fa.Why = "no vault of that name is in the subscriptions that you see: it was deleted for good, belongs to another, or the file names it wrongly"
+		fa.Fix = "az keyvault list --query \"[].{name:name,uri:properties.vaultUri}\" -o table, then seal the file for a key that is there: sluice secrets updatekeys <file>"
+	}
 	for _, d := range f.Azure.Deleted {
 		if strings.EqualFold(d.Name, v.Key.VaultName()) {
 			fa.Why = "the vault was deleted and can be recovered"
+			fa.Fix = "az keyvault recover -n " + d.Name
 			r.Requests = []Request{{"PUT", management + d.ID + "?api-version=" + vaultVersion, map[string]any{
 				"location": d.Location, "properties": map[string]any{
 					"createMode": "recover", "tenantId": f.TenantID, "sku": map[string]any{"family": "A", "name": "standard"},
@@ -69,6 +74,7 @@ func (f *Facts) vaultGone(v *VaultFacts, expected string) verdict {
 			}}}
 		}
 	}
+	r.Commands = []string{fa.Fix}
 	return broken(fa, expected, r)
 }
 

@@ -203,7 +203,7 @@ func (w *world) rest(method, address string, body any) object {
 	o := w.options().AzureOptions
 	address += "?api-version=2024-11-01"
 	w.must(call(w.t.Context(), w.dev, o, Request{method, address, body}, &out))
-	if method == "PUT" && strings.HasPrefix(address, management) {
+	if method == "PUT" && strings.HasPrefix(address, management) && !strings.Contains(address, "/accessPolicies/") {
 		w.must(call(w.t.Context(), w.dev, o, Request{"GET", address, nil}, &out))
 	}
 	return out
@@ -251,6 +251,9 @@ func (w *world) vault() {
 	w.rest("PUT", w.group()+vaultPath, object{"location": "westeurope", "properties": object{
 		"tenantId": v.TenantID, "sku": object{"family": "A", "name": "standard"}, "enableRbacAuthorization": w.rbac, "accessPolicies": policies,
 	}})
+	if w.id.PrincipalID != "" {
+		w.unrole(w.id.PrincipalID)
+	}
 	if w.rbac {
 		w.role(v.DeveloperObjectID, "00482a5a-887f-4fb3-b363-3b7fe8e74483")
 		w.role(w.id.PrincipalID, cryptoUser)
@@ -264,9 +267,15 @@ func (w *world) role(principal, role string) {
 	}})
 }
 
-func (w *world) unrole(principal, role string) {
+// unrole takes every role on the vault from principal.
+func (w *world) unrole(principal string) {
 	w.t.Helper()
-	w.rest("DELETE", w.group()+vaultPath+"/providers/Microsoft.Authorization/roleAssignments/"+guidOf(role, principal), nil)
+	all := w.rest("GET", w.group()+vaultPath+"/providers/Microsoft.Authorization/roleAssignments", nil)
+	for _, a := range all["value"].([]any) {
+		if field[string](a.(object), "properties", "principalId") == principal {
+			w.rest("DELETE", management+field[string](a.(object), "id"), nil)
+		}
+	}
 }
 
 func (w *world) options() Options {
