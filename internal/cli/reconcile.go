@@ -28,7 +28,7 @@ func newReconcile(s Streams) *cobra.Command {
 	r := &reconciler{streams: s}
 	cmd := &cobra.Command{Use: "reconcile", Short: "Ask for a reconciliation now and wait for its outcome", Args: none,
 		RunE: func(c *cobra.Command, _ []string) error {
-			return usage(c, fmt.Errorf("reconcile what: kustomization NAME or source git NAME"))
+			return usage(c, fmt.Errorf("reconcile what: kustomization NAME, source git NAME or all"))
 		}}
 	r.kube.add(cmd, s.Env)
 	ks := &cobra.Command{Use: "kustomization NAME", Aliases: []string{"ks"}, Short: "Reconcile a Kustomization", Args: exactly("NAME"),
@@ -42,7 +42,7 @@ func newReconcile(s Streams) *cobra.Command {
 		RunE: func(c *cobra.Command, args []string) error {
 			return r.run(c, r.gitRepository(args[0], r.kube.namespace))
 		}})
-	cmd.AddCommand(ks, source)
+	cmd.AddCommand(ks, source, newReconcileAll(r))
 	return cmd
 }
 
@@ -101,12 +101,8 @@ func (r *reconciler) one(ctx context.Context, c client.Client, k kind, key types
 	}
 	r.say("►", "annotating %s %s in %s namespace", k.name, key.Name, key.Namespace)
 	asked := time.Now().Format(time.RFC3339Nano)
-	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"annotations": map[string]string{meta.ReconcileRequestAnnotation: asked}}})
-	if err != nil {
+	if err := ask(ctx, c, o, asked); err != nil {
 		return err
-	}
-	if err := c.Patch(ctx, o, client.RawPatch(types.MergePatchType, patch), client.FieldOwner("flux")); err != nil {
-		return explainKube(err)
 	}
 	r.say("✔", "%s annotated", k.name)
 	r.say("◎", "waiting for %s reconciliation", k.name)
@@ -118,6 +114,15 @@ func (r *reconciler) one(ctx context.Context, c client.Client, k kind, key types
 	}
 	r.say("✔", "%s%s", k.done, k.revision(o))
 	return nil
+}
+
+// ask annotates an object with a request, which says when it was made.
+func ask(ctx context.Context, c client.Client, o client.Object, at string) error {
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"annotations": map[string]string{meta.ReconcileRequestAnnotation: at}}})
+	if err != nil {
+		return err
+	}
+	return explainKube(c.Patch(ctx, o, client.RawPatch(types.MergePatchType, patch), client.FieldOwner("flux")))
 }
 
 // wait polls until the request is handled and the verdict is final.

@@ -88,6 +88,31 @@ func TestReconcileNotReadyIsExitCodeOneWithTheFault(t *testing.T) {
 	}
 }
 
+func TestReconcileAllAsksForSourcesFirstAndLeavesSuspendedOnesAlone(t *testing.T) {
+	for _, tt := range []struct {
+		name        string
+		all         bool
+		status      []string
+		await       bool
+		ready       metav1.ConditionStatus
+		want, lacks string
+		exit        int
+	}{
+		{"a namespace", false, nil, false, metav1.ConditionTrue, "✔ GitRepository flux-system/flux-system annotated\n✔ Kustomization flux-system/apps annotated\n", "team", 0},
+		{"every namespace", true, nil, false, metav1.ConditionTrue, "► Kustomization team/fresh is suspended\n", "fresh annotated", 0},
+		{"what is not ready", false, []string{"ready=false"}, true, metav1.ConditionTrue, "✔ Kustomization flux-system/apps: applied revision main@sha1:" + hash + "\n", "GitRepository", 0},
+		{"a failure", false, nil, true, metav1.ConditionFalse, "✔ GitRepository flux-system/flux-system: fetched revision", "apps: applied", fault.ExitNo},
+		{"nothing", false, []string{"ready=unknown"}, true, metav1.ConditionTrue, "", "annotated", fault.ExitNo},
+	} {
+		r := &reconciler{}
+		a := &allReconciler{reconciler: r, chosen: getter{all: tt.all, status: tt.status}, await: tt.await}
+		out, err := run(context.Background(), a.reconcile, controlled(tt.ready, "Applied"), r)
+		if fault.ExitCode(err) != tt.exit || !strings.Contains(out, tt.want) || strings.Contains(out, tt.lacks) {
+			t.Errorf("%s: exit %d (%v), told\n%s", tt.name, fault.ExitCode(err), err, out)
+		}
+	}
+}
+
 func TestReconcileUnknownAndSuspendedAreExitCodeOne(t *testing.T) {
 	r := &reconciler{}
 	_, err := run(context.Background(), r.kustomization("nosuch"), reader(objects()...), r)
