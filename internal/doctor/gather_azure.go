@@ -28,7 +28,10 @@ const (
 	keyVersion          = "7.4"
 )
 
-var errNoAzure = errors.New("there is no Azure sign-in")
+var (
+	errNoAzure        = errors.New("there is no Azure sign-in")
+	errNoSubscription = errors.New("no subscription is to be seen with this sign-in")
+)
 
 func isVault(address string) bool {
 	u, err := url.Parse(address)
@@ -88,6 +91,10 @@ func gatherAzure(ctx context.Context, o Options, f *Facts) {
 		for _, s := range found {
 			subscriptions = append(subscriptions, s.ID)
 		}
+	}
+	if len(subscriptions) == 0 {
+		a.Err = errNoSubscription
+		return
 	}
 	identities, err := each[struct {
 		ID         string `json:"id"`
