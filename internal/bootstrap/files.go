@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+
+	"github.com/sluice-gitops/sluice/internal/fault"
 )
 
 // Folder is the name of the folder, under a cluster's path, that holds the components and the sync.
@@ -16,6 +18,7 @@ type Repository struct {
 	Components Options
 	Sync       SyncOptions // Sync.Path is the cluster's folder in the repository
 	Identity   *Identity   // nil: no workload-identity patches are written
+	Others     []string    // further controllers of Flux that must stand in OthersFile, or be listed otherwise
 	Existing   fs.FS       // the repository's root as it stands; nil: empty
 }
 
@@ -49,10 +52,25 @@ func Files(r Repository) (map[string][]byte, error) {
 	}
 	w.put(ComponentsFile, components)
 	w.put(SyncFile, sync)
+	if err := w.needOthers(r.Others, kept); err != nil {
+		return nil, err
+	}
 	if err := w.putKustomization(r); err != nil {
 		return nil, err
 	}
 	return w.out, w.err
+}
+
+// needOthers refuses a repository without the controllers that the user counts on: Sluice brings none of them.
+func (w *writer) needOthers(names []string, kept []byte) error {
+	for _, name := range names {
+		stands := func(data []byte) bool { return bytes.Contains(data, []byte("\n  name: "+name+"\n")) }
+		if !stands(kept) && !stands(w.read(OthersFile)) && w.read(name+".yaml") == nil {
+			return &fault.Fault{Code: "SLU-USAGE-065", Hop: fault.HopUsage, Object: name, Seen: "Sluice does not bring this controller, and the repository has no manifest of it",
+				Fix: "flux install --components=" + name + " --export > " + path.Join(w.root, name+".yaml") + ", list it in kustomization.yaml, and push"}
+		}
+	}
+	return nil
 }
 
 // putKustomization writes the patches and the kustomization.yaml that lists them.
