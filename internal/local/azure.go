@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"k8s.io/client-go/rest"
 
 	"github.com/sluice-gitops/sluice/internal/azure/arm"
 	"github.com/sluice-gitops/sluice/internal/azure/identity"
@@ -79,6 +80,15 @@ func (s *supervisor) provision(ctx context.Context, step *event.Step) (string, e
 			ClientID: made.Identity.ClientID, PrincipalID: made.Identity.PrincipalID, KeyURL: id.String(),
 		}
 	})
+}
+
+// announceCluster lets Resource Manager say where the cluster is, as it does of one on AKS.
+func (s *supervisor) announceCluster(admin *rest.Config) error {
+	if err := rest.LoadTLSFiles(admin); err != nil {
+		return fmt.Errorf("the cluster's certificate: %w", err)
+	}
+	s.emulator.SetClusterEndpoint(admin.Host, admin.CAData)
+	return nil
 }
 
 // within shows steps as the progress of one step.

@@ -6,10 +6,18 @@ import (
 	"encoding/base64"
 	"io"
 	"log/slog"
+	"net/http"
 	"strings"
 	"testing"
 
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+
 	"github.com/sluice-gitops/sluice/examples/aks"
+	"github.com/sluice-gitops/sluice/internal/azure/arm"
+	"github.com/sluice-gitops/sluice/internal/azure/identity"
 	"github.com/sluice-gitops/sluice/internal/emulator"
 	"github.com/sluice-gitops/sluice/internal/event"
 	"github.com/sluice-gitops/sluice/internal/local/state"
@@ -58,6 +66,58 @@ func TestProvisionMakesEverythingThroughTheAPIsAndOnlyOnce(t *testing.T) {
 	again, err := s.provision(ctx, event.Start(event.Discard, "azure", ""))
 	if err != nil || again != url || writes() != before || before == 0 {
 		t.Errorf("again: %q, %v; %d writes became %d", again, err, before, writes())
+	}
+}
+
+func TestResourceManagerSaysWhereTheLocalClusterIs(t *testing.T) {
+	s := emulated(t)
+	ctx := t.Context()
+	if _, err := s.provision(ctx, event.Start(event.Discard, "azure", "")); err != nil {
+		t.Fatal(err)
+	}
+	env := s.emulator.Env()
+	transport, err := throughEmulator(s.emulator.Addr(), s.emulator.CAFile())
+	if err != nil {
+		t.Fatal(err)
+	}
+	cred, err := identity.ForServicePrincipal(env.TenantID, env.DeveloperClientID, env.DeveloperSecret, transport)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := arm.New(env.SubscriptionID, cred, azcore.ClientOptions{Transport: transport})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// As az aks update --enable-aad does: without it nobody of Entra ID has a kubeconfig.
+	token, err := cred.GetToken(ctx, policy.TokenRequestOptions{Scopes: []string{"https://management.azure.com/.default"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPut, "https://management.azure.com/subscriptions/"+env.SubscriptionID+"/resourceGroups/"+resourceGroup+
+		"/providers/Microsoft.ContainerService/managedClusters/"+aksName+"?api-version=2025-05-01", strings.NewReader(`{"location":"westeurope","properties":{"oidcIssuerProfile":{"enabled":true},"securityProfile":{"workloadIdentity":{"enabled":true}},"aadProfile":{"managed":true}}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+token.Token)
+	req.Header.Set("Content-Type", "application/json")
+	res, err := transport.Do(req)
+	if err != nil || res.StatusCode >= 300 {
+		t.Fatal(res, err)
+	}
+	_ = res.Body.Close()
+	if _, err := c.UserKubeconfigs(ctx, resourceGroup, aksName); err == nil {
+		t.Error("a cluster that does not run has an address")
+	}
+	if err := s.announceCluster(&rest.Config{Host: "https://127.0.0.1:4712", TLSClientConfig: rest.TLSClientConfig{CAFile: s.emulator.CAFile()}}); err != nil {
+		t.Fatal(err)
+	}
+	texts, err := c.UserKubeconfigs(ctx, resourceGroup, aksName)
+	if err != nil || len(texts) != 1 {
+		t.Fatalf("%d kubeconfigs, %v", len(texts), err)
+	}
+	got, err := clientcmd.Load(texts[0])
+	if err != nil || got.Clusters[aksName] == nil || got.Clusters[aksName].Server != "https://127.0.0.1:4712" || !strings.Contains(string(got.Clusters[aksName].CertificateAuthorityData), "BEGIN CERTIFICATE") {
+		t.Errorf("%s, %v", texts[0], err)
 	}
 }
 

@@ -103,6 +103,9 @@ func (s *supervisor) startAll(ctx context.Context) error {
 	g.Go(func() error {
 		return s.step(gctx, "cluster", "Kubernetes control plane", func(st *event.Step) (detail string, err error) {
 			admin, err = s.cluster.wait(gctx, st)
+			if err == nil {
+				err = s.announceCluster(admin)
+			}
 			if err != nil {
 				return "", err
 			}
