@@ -3,6 +3,7 @@ package provision
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/sluice-gitops/sluice/internal/azure/arm"
 	"github.com/sluice-gitops/sluice/internal/azure/keyvault"
@@ -143,6 +144,11 @@ func (r *run) cluster(ctx context.Context, step Step) (changed bool, detail stri
 		got, err = r.c.FederateCluster(ctx, s.Group, s.Cluster)
 	default:
 		got, err = r.c.AwaitCluster(ctx, s.Group, s.Cluster)
+	}
+	if f := fault.From(err); f != nil {
+		named := *f
+		named.Fix = strings.ReplaceAll(f.Fix, "LOCATION", r.result.Location)
+		err = &named
 	}
 	if err != nil {
 		return changed, "", err

@@ -70,6 +70,9 @@ func explain(err error, object string) error {
 	code, message := bodyOf(r)
 	f.Err = &Refused{Status: r.StatusCode, Code: code}
 	f.Seen = strings.TrimSpace(fmt.Sprintf("HTTP %d %s", r.StatusCode, code))
+	if r.StatusCode == http.StatusOK {
+		f.Seen = "the operation failed: " + code // it was taken, and its end told of this
+	}
 	f.Why = message
 	f.Fix = "az monitor activity-log list --status Failed --offset 1h -o table"
 	if r.StatusCode == http.StatusTooManyRequests {
@@ -124,6 +127,18 @@ type Refused struct {
 // Error gives status and code; the message is in the fault.
 func (r *Refused) Error() string {
 	return strings.TrimSpace(fmt.Sprintf("HTTP %d %s", r.Status, r.Code))
+}
+
+// instead gives a fault the fix that fits where it was met better than its code's own, when it is a refusal for want of
+// a role.
+func instead(err error, fix string) error {
+	f := fault.From(err)
+	if f == nil || f.Code != "SLU-ARM-002" {
+		return err
+	}
+	fitting := *f
+	fitting.Fix = fix
+	return &fitting
 }
 
 // bodyOf reads code and message of Resource Manager's error body, the message cut to one line of 300 bytes.

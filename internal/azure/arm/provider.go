@@ -32,7 +32,7 @@ func (c *Client) EnsureProvider(ctx context.Context, namespace string) (changed 
 			return changed, nil
 		case !changed && state != "Registering":
 			if _, err := c.providers.Register(ctx, namespace, &armresources.ProvidersClientRegisterOptions{}); err != nil {
-				return false, explain(err, object)
+				return false, instead(explain(err, object), "az provider register -n "+namespace+" --wait (by somebody with the role Contributor on the subscription)")
 			}
 			changed = true
 		}

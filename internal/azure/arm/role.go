@@ -56,7 +56,8 @@ func (c *Client) EnsureRole(ctx context.Context, scope, principalID, kind, role 
 	if codeOf(err) == "RoleAssignmentExists" {
 		return false, nil
 	}
-	return err == nil, explain(err, "role assignment on "+scope)
+	return err == nil, instead(explain(err, "role assignment on "+scope),
+		"az role assignment create --assignee $(az ad signed-in-user show --query id -o tsv) --role \"Role Based Access Control Administrator\" --scope "+scope+" (by an owner; Contributor may not give roles)")
 }
 
 // assignmentName is a GUID (version 8: of our own making) made of a digest.
