@@ -4,11 +4,13 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/sluice-gitops/sluice/internal/inventory"
 	"github.com/sluice-gitops/sluice/internal/plan"
 	"github.com/sluice-gitops/sluice/internal/testkit"
 )
@@ -201,4 +203,33 @@ spec:
 		}
 		return nil
 	})
+}
+
+// An object whose deletion has begun is a drift, told once: whoever applies it meanwhile changes nothing about that. Its
+// end is another.
+func TestADeletionThatBeginsIsADriftAndItsEndAnother(t *testing.T) {
+	w := begin(t, Options{}, configMaps)
+	w.apply(w.applier, owner, configMap("a", "1"))
+	w.patch("ConfigMap", "a", "someone", `{"metadata":{"finalizers":["example.com/hold"]}}`)
+	entries := []inventory.Entry{{ID: inventory.ID{Namespace: w.ns, Name: "a", Kind: "ConfigMap"}, Version: "v1"}}
+	if going := w.cache.Ending(entries); len(going) > 0 {
+		t.Errorf("%v is not being deleted", going)
+	}
+	w.delete("ConfigMap", "a")
+	w.drift()
+	if going := w.cache.Ending(entries); len(going) != 1 {
+		t.Errorf("nobody knows that it is being deleted: %v", going)
+	}
+	w.apply(w.applier, owner, configMap("a", "1"))
+	w.patch("ConfigMap", "a", "someone", `{"data":{"other":"field"}}`)
+	select {
+	case d := <-w.cache.Drifts():
+		t.Errorf("told again: %+v", d)
+	case <-time.After(300 * time.Millisecond): // as long as watches take, several times over
+	}
+	w.patch("ConfigMap", "a", "someone", `{"metadata":{"finalizers":null}}`)
+	w.drift()
+	if going := w.cache.Ending(entries); len(going) > 0 {
+		t.Errorf("%v is gone", going)
+	}
 }

@@ -95,7 +95,7 @@ func hopeless(err error) time.Duration {
 func (k *kind) run(ctx context.Context) {
 	delay, start := backoff().DelayFunc(), time.Now()
 	for ctx.Err() == nil {
-		if time.Since(start) > 2*time.Minute { // it went well for a while
+		if time.Since(start) > calm { // it went well for a while
 			delay = backoff().DelayFunc()
 		}
 		start = time.Now()
@@ -113,9 +113,13 @@ func (k *kind) run(ctx context.Context) {
 	k.lost(ctx.Err())
 }
 
-// backoff spreads attempts so that many controllers don't meet a recovering API server at once.
+// calm is how long a watch goes well until the next failure counts as the first.
+const calm = 30 * time.Second
+
+// backoff spreads attempts so that many controllers don't meet a recovering API server at once. Drift is not seen
+// meanwhile, so the longest wait is what it may take to be seen once the server is back.
 func backoff() wait.Backoff {
-	return wait.Backoff{Duration: 200 * time.Millisecond, Factor: 2, Jitter: 0.5, Steps: 8, Cap: 15 * time.Second}
+	return wait.Backoff{Duration: 200 * time.Millisecond, Factor: 2, Jitter: 0.5, Steps: 8, Cap: 5 * time.Second}
 }
 
 // listAndWatch returns when the watch can't be resumed; the error is nil if listing anew will do.

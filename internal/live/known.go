@@ -74,7 +74,7 @@ func (k *kind) left(owner plan.Owner, at place, desired digest, s *sighting, own
 	switch {
 	case s != nil:
 		if r.left == nil || s.rv == 0 || s.rv >= r.left.rv { // else another apply has answered later, and told first
-			r.left = &legacy{owner: unique.Make(owner), desired: desired, print: s.print, uid: s.UID, rv: s.rv}
+			r.left = &legacy{owner: unique.Make(owner), desired: desired, print: s.print, uid: s.UID, rv: s.rv, ending: s.verdict.State == health.Terminating}
 			if !owned {
 				r.left.whole = s.whole
 			}
@@ -82,7 +82,7 @@ func (k *kind) left(owner plan.Owner, at place, desired digest, s *sighting, own
 		k.seen(s)
 		k.judge(at, r) // the watch may have shown something since
 	case r.present:
-		r.left = &legacy{owner: unique.Make(owner), print: r.print, uid: r.uid, rv: r.rv}
+		r.left = &legacy{owner: unique.Make(owner), print: r.print, uid: r.uid, rv: r.rv, ending: r.ending()}
 	default:
 		r.left = nil
 	}

@@ -45,8 +45,12 @@ func (c *Cache) Absent(id inventory.ID) bool {
 func (n *namespaces) run(ctx context.Context) {
 	delay := backoff().DelayFunc()
 	for ctx.Err() == nil {
+		start := time.Now()
 		err := n.follow(ctx)
 		n.set(nil)
+		if time.Since(start) > calm {
+			delay = backoff().DelayFunc()
+		}
 		wait := delay()
 		if hold := hopeless(err); hold > 0 {
 			wait = hold

@@ -17,6 +17,7 @@ type Drift struct {
 	ID      inventory.ID
 	Manager string // the other field manager that changed it last; empty if managedFields do not tell
 	Deleted bool   // it is gone, or lost the owner's label: a watch can't tell one from the other
+	Ending  bool   // its deletion has begun
 }
 
 // record is what is kept of one object: what was seen of it, and how it was left.
@@ -44,11 +45,15 @@ type legacy struct {
 	whole   digest // zero: what we own is all that we desire, and says enough
 	uid     types.UID
 	rv      uint64
+	ending  bool // its deletion had begun
 }
+
+// ending says whether the object's deletion has begun. It will come to its end, whatever is written to it.
+func (r *record) ending() bool { return r.present && r.state == health.Terminating }
 
 // drifted says whether the object is not as it was left.
 func (r *record) drifted() bool {
-	return r.left != nil && (!r.present || r.uid != r.left.uid || r.print != r.left.print || r.left.whole != digest{} && r.left.whole != r.whole)
+	return r.left != nil && (!r.present || r.ending() && !r.left.ending || r.uid != r.left.uid || r.print != r.left.print || r.left.whole != digest{} && r.left.whole != r.whole)
 }
 
 // number reads a resourceVersion; 0 if it is none that can be compared. Those of one resource are etcd's revisions, which
@@ -70,6 +75,7 @@ func (k *kind) seen(s *sighting) {
 	if s.rv != 0 && s.rv < r.rv {
 		return
 	}
+	was := r.ending()
 	news := !r.present || r.uid != s.UID || r.print != s.print || r.left != nil && r.left.whole != digest{} && r.whole != s.whole
 	moved := r.state != "" && r.state != s.verdict.State
 	r.uid, r.rv, r.print, r.whole, r.present, r.marked = s.UID, s.rv, s.print, s.whole, true, s.marked
@@ -78,7 +84,7 @@ func (k *kind) seen(s *sighting) {
 	if moved {
 		k.tellMoved(r)
 	}
-	if news {
+	if news || r.ending() && !was {
 		k.judge(at, r)
 	}
 }
@@ -102,7 +108,7 @@ func (k *kind) judge(at place, r *record) {
 	if r.flying > 0 || !r.drifted() {
 		return
 	}
-	d := Drift{Owner: r.left.owner.Value(), ID: k.id(at), Deleted: !r.present}
+	d := Drift{Owner: r.left.owner.Value(), ID: k.id(at), Deleted: !r.present, Ending: r.ending()}
 	if r.present {
 		d.Manager = r.manager.Value()
 	}

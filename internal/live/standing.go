@@ -22,6 +22,20 @@ func (c *Cache) Standing(owner plan.Owner, entries []inventory.Entry) bool {
 	return true
 }
 
+// Ending returns the entries that a trusted watch shows in the middle of their deletion: a finalizer holds them. Nothing
+// that is applied to them stays.
+func (c *Cache) Ending(entries []inventory.Entry) (going []inventory.Entry) {
+	for _, e := range entries {
+		k := c.kind(schema.GroupVersionKind{Group: e.Group, Version: e.Version, Kind: e.Kind})
+		k.mu.Lock()
+		if r := k.records[place{e.Namespace, e.Name}]; r != nil && k.trusted() && r.ending() {
+			going = append(going, e)
+		}
+		k.mu.Unlock()
+	}
+	return going
+}
+
 func (k *kind) stands(owner unique.Handle[plan.Owner], at place) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()

@@ -125,8 +125,11 @@ func (k *Kustomizations) remembered(name types.NamespacedName) *memory {
 
 func (k *Kustomizations) tellDrift(name types.NamespacedName, d live.Drift, wait time.Duration, fight bool) {
 	what := "changed"
-	if d.Deleted {
+	switch {
+	case d.Deleted:
 		what = "deleted"
+	case d.Ending:
+		what = "being deleted"
 	}
 	by := ""
 	if d.Manager != "" {

@@ -11,7 +11,6 @@ import (
 
 	"github.com/fluxcd/pkg/apis/meta"
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -52,6 +51,8 @@ type GitRepositories struct {
 	identities objectIdentities // of ServiceAccounts
 	mu         sync.Mutex
 	states     map[types.NamespacedName]*gitState
+	lanes      lanes
+	statuses   map[types.NamespacedName]*gitStatus
 	retries    *backoff
 }
 
@@ -67,7 +68,7 @@ type gitState struct {
 func newGitRepositories(c client.Client, secrets client.Reader, r *Revisions, a *Artifacts, mirrorDir string) *GitRepositories {
 	return &GitRepositories{
 		Client: c, Secrets: secrets, Revisions: r, Artifacts: a, MirrorDir: mirrorDir,
-		states: map[types.NamespacedName]*gitState{}, retries: newBackoff(), cloud: newGitCloud(),
+		states: map[types.NamespacedName]*gitState{}, statuses: map[types.NamespacedName]*gitStatus{}, retries: newBackoff(), cloud: newGitCloud(), lanes: newLanes(4),
 	}
 }
 
@@ -79,6 +80,9 @@ func (g *GitRepositories) Reconcile(ctx context.Context, req ctrl.Request) (ctrl
 	}
 	if !obj.DeletionTimestamp.IsZero() {
 		return ctrl.Result{}, g.forget(ctx, &obj)
+	}
+	if err := g.restore(ctx, &obj); err != nil {
+		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 	if !controllerutil.ContainsFinalizer(&obj, finalizer) {
 		base := obj.DeepCopy()
@@ -92,6 +96,11 @@ func (g *GitRepositories) Reconcile(ctx context.Context, req ctrl.Request) (ctrl
 	}
 
 	defer measure(sourcev1.GitRepositoryKind, req.NamespacedName, time.Now())
+	leave, err := g.lanes.enter(ctx)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	defer leave()
 	base := obj.DeepCopy()
 	cond := conditions{&obj.Status.Conditions, obj.Generation}
 	rev, included, err := g.attempt(ctx, &obj, cond)
@@ -264,6 +273,7 @@ func (g *GitRepositories) forget(ctx context.Context, obj *sourcev1.GitRepositor
 	tokens.forget(involvedRepository(obj))
 	g.mu.Lock()
 	delete(g.states, name)
+	delete(g.statuses, name)
 	g.mu.Unlock()
 	if err := os.RemoveAll(g.mirrorDir(name)); err != nil {
 		return err
@@ -276,12 +286,4 @@ func (g *GitRepositories) forget(ctx context.Context, obj *sourcev1.GitRepositor
 		return nil
 	}
 	return client.IgnoreNotFound(g.Patch(ctx, obj, client.MergeFrom(base), client.FieldOwner(gitFieldManager)))
-}
-
-func (g *GitRepositories) patchStatus(ctx context.Context, base, obj *sourcev1.GitRepository) error {
-	if equality.Semantic.DeepEqual(base.Status, obj.Status) {
-		return nil
-	}
-	err := g.Status().Patch(ctx, obj, client.MergeFrom(base), client.FieldOwner(gitFieldManager))
-	return client.IgnoreNotFound(err)
 }

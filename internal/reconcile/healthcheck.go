@@ -74,10 +74,14 @@ func (a *attempt) expect(applied []inventory.Entry, reader client.Reader, summar
 		return
 	}
 	at, _ := meta.ReconcileAnnotationValue(a.obj.Annotations)
+	since := a.since
+	if since.IsZero() {
+		since = a.started
+	}
 	a.mem.pending.Store(true)
 	a.mem.waiting = &waiting{
 		revision: a.rev.Name, generation: a.obj.Generation, demandedAt: at, demanded: a.demanded, objects: objects,
-		since: a.started, deadline: a.started.Add(a.flux.GetTimeout()), summary: summary, reader: reader, rules: a.rules,
+		since: since, deadline: since.Add(a.flux.GetTimeout()), summary: summary, reader: reader, rules: a.rules,
 	}
 }
 

@@ -79,6 +79,7 @@ type attempt struct {
 	rules    *rules // the spec's expressions
 	demanded bool   // a reconcile was asked for by annotation: prove the whole chain, skip nothing
 	started  time.Time
+	since    time.Time           // when it began, if it goes on with a wait for health
 	origin   string              // what the source says its revision was made of
 	digest   string              // keyed, of what was rendered; empty before that
 	stage    string              // condition reason of a failure that names none
@@ -95,6 +96,9 @@ func (k *Kustomizations) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 	mem := k.memory(&obj)
+	if err := k.recall(ctx, req.NamespacedName, mem); err != nil {
+		return ctrl.Result{}, client.IgnoreNotFound(err)
+	}
 	mem.restore(&obj) // the cache may still show a status older than the one written last
 	if !obj.DeletionTimestamp.IsZero() {
 		return k.finalize(ctx, &obj, mem)
@@ -164,7 +168,10 @@ func (k *Kustomizations) attempt(ctx context.Context, a *attempt) (wait time.Dur
 		a.mem.waiting, a.mem.settled = nil, false
 	}
 	if a.mem.waiting.stillFor(a) {
-		return k.checkHealth(ctx, a)
+		if !a.mem.drifted.Load() {
+			return k.checkHealth(ctx, a)
+		}
+		a.since = a.mem.waiting.since // what drifts is put right meanwhile; the patience is the same
 	}
 	k.tellCanceled(a)
 	a.mem.waiting = nil
@@ -180,6 +187,9 @@ func (k *Kustomizations) attempt(ctx context.Context, a *attempt) (wait time.Dur
 	}
 	summary, err := k.pipeline(ctx, a)
 	if err != nil {
+		return 0, err
+	}
+	if err := k.ending(a); err != nil {
 		return 0, err
 	}
 	if a.mem.waiting != nil {

@@ -24,6 +24,7 @@ import (
 type memory struct {
 	uid    types.UID
 	status *kustomizev1.KustomizationStatus // as written last; newer than the cache's for some milliseconds
+	unsure bool                             // the last write of a status failed: the server may hold what it sent
 
 	settled    bool              // the last attempt ended well
 	generation int64             // of the spec that it applied
@@ -80,6 +81,22 @@ func (m *memory) restore(obj *Kustomization) {
 	m.status = obj.Status.DeepCopy()
 }
 
+// recall asks the API server which status it holds, if the last write left that open.
+func (k *Kustomizations) recall(ctx context.Context, name types.NamespacedName, m *memory) error {
+	if !m.unsure {
+		return nil
+	}
+	var held Kustomization
+	if err := k.Reader.Get(ctx, name, &held); err != nil {
+		return err
+	}
+	if held.UID == m.uid {
+		m.status = &held.Status
+	}
+	m.unsure = false
+	return nil
+}
+
 // verifyDue says that it is time to ask the API server about every object, whatever the watches say: the safety net.
 func (m *memory) verifyDue(now time.Time) bool {
 	return !m.verifyAt.IsZero() && !now.Before(m.verifyAt)
@@ -120,6 +137,9 @@ func (i *inputs) unchangedIn(s *sight) bool {
 // writeStatus sends the difference to the status written last, if there is one. Hundreds of statuses tell of every
 // commit, so neither the whole object is compared nor more than its metadata asked for in return.
 func (k *Kustomizations) writeStatus(ctx context.Context, a *attempt) error {
+	if err := k.recall(ctx, a.name, a.mem); err != nil {
+		return client.IgnoreNotFound(err)
+	}
 	if equality.Semantic.DeepEqual(*a.mem.status, a.obj.Status) {
 		return nil
 	}
@@ -131,6 +151,7 @@ func (k *Kustomizations) writeStatus(ctx context.Context, a *attempt) error {
 	target.SetGroupVersionKind(kustomizev1.GroupVersion.WithKind(kustomizev1.KustomizationKind))
 	err = k.Status().Patch(ctx, target, client.RawPatch(types.MergePatchType, patch), client.FieldOwner(statusFieldManager))
 	if err != nil {
+		a.mem.unsure = true
 		return client.IgnoreNotFound(err)
 	}
 	a.obj.Status.DeepCopyInto(a.mem.status)

@@ -178,7 +178,7 @@ func newManager(o Options) (ctrl.Manager, error) {
 		LeaderElection:          o.EnableLeaderElection,
 		LeaderElectionID:        leaseName(o.WatchLabelSelector),
 		LeaderElectionNamespace: o.Namespace,
-		Cache: cache.Options{ByObject: map[client.Object]cache.ByObject{
+		Cache: cache.Options{NewInformer: newInformer, ByObject: map[client.Object]cache.ByObject{
 			&sourcev1.GitRepository{}: {Label: selector},
 			&Kustomization{}:          {Label: selector},
 		}},

@@ -77,10 +77,11 @@ func verdict(o client.Object) verdictOf {
 
 // setup registers the GitRepository controller.
 func (g *GitRepositories) setup(mgr ctrl.Manager, concurrent int) error {
+	g.lanes = newLanes(concurrent)
 	return ctrl.NewControllerManagedBy(mgr).Named("gitrepository").
 		For(&sourcev1.GitRepository{}, builder.WithPredicates(asked())).
 		Watches(&sourcev1.GitRepository{}, g.wakeIncluding(), builder.WithPredicates(artifactChanged())).
-		WithOptions(controllerOptions(concurrent)).
+		WithOptions(controllerOptions(concurrent * laneWidth)).
 		Complete(g)
 }
 
@@ -149,5 +150,5 @@ func (k *Kustomizations) enqueueHeld() handler.EventHandler {
 // controllerOptions lets several managers live in one process, as they do in tests.
 func controllerOptions(concurrent int) controller.Options {
 	again := true
-	return controller.Options{MaxConcurrentReconciles: concurrent, SkipNameValidation: &again}
+	return controller.Options{MaxConcurrentReconciles: concurrent, SkipNameValidation: &again, RateLimiter: retryAfterOutage[ctrl.Request]()}
 }

@@ -64,7 +64,7 @@ func newExternalSources(mgr ctrl.Manager, r *Revisions, o Options) *externalSour
 func (x *externalSources) setup(mgr ctrl.Manager, concurrent int) error {
 	again := true
 	c, err := controller.NewTyped("external-source", mgr, controller.TypedOptions[sourceKey]{
-		Reconciler: x, MaxConcurrentReconciles: concurrent, SkipNameValidation: &again,
+		Reconciler: x, MaxConcurrentReconciles: concurrent, SkipNameValidation: &again, RateLimiter: retryAfterOutage[sourceKey](),
 	})
 	if err != nil {
 		return err

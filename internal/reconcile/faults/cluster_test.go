@@ -29,14 +29,13 @@ func TestANamespaceThatHangsInItsDeletionIsWaitedFor(t *testing.T) {
 
 	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}
 	held := configMapObject(name, "in")
-	if err := w.client.Patch(t.Context(), held, client.RawPatch("application/merge-patch+json", []byte(`{"metadata":{"finalizers":["example.com/hold"]}}`))); err != nil {
-		t.Fatal(err)
-	}
+	w.finalizers(held, `["example.com/hold"]`)
 	for _, o := range []client.Object{ns, held} { // the namespace controller would delete what is in it
 		if err := w.client.Delete(t.Context(), o); err != nil {
 			t.Fatal(err)
 		}
 	}
+	w.until("hangs", metav1.ConditionFalse, name, "being deleted") // although there is no commit
 	w.push(map[string]string{"a/cm3.yaml": configMap("cm3", "2"), "hangs/more.yaml": configMap("more", "1")})
 	w.until("hangs", metav1.ConditionFalse, name, "deleted")
 	w.applied("a", "b")
@@ -45,9 +44,7 @@ func TestANamespaceThatHangsInItsDeletionIsWaitedFor(t *testing.T) {
 		t.Errorf("the inventory is not kept: %v, %v", k.Status.Inventory, err)
 	}
 
-	if err := w.client.Patch(t.Context(), held, client.RawPatch("application/merge-patch+json", []byte(`{"metadata":{"finalizers":null}}`))); err != nil {
-		t.Fatal(err)
-	}
+	w.finalizers(held, "null")
 	kube, err := kubernetes.NewForConfig(w.env.Config)
 	if err != nil {
 		t.Fatal(err)

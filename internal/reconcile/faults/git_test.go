@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -35,7 +36,7 @@ func TestTheRemotesFaultsKeepTheLastGoodState(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			w := standing(t, newWorld(t))
-			w.timeout("1s")
+			w.patch(w.repository(), `{"spec":{"timeout":"1s"}}`)
 			w.untilSource(metav1.ConditionTrue)
 			before := w.uids()
 			w.remote.breaks(tt.fault(w))
@@ -60,10 +61,10 @@ func without[V any](m map[string]V, name string) map[string]V {
 	return m
 }
 
-// timeout sets spec.timeout of the GitRepository.
-func (w *world) timeout(d string) {
+// patch applies a merge patch.
+func (w *world) patch(o client.Object, body string) {
 	w.t.Helper()
-	if err := w.client.Patch(w.t.Context(), w.repository(), client.RawPatch("application/merge-patch+json", fmt.Appendf(nil, `{"spec":{"timeout":%q}}`, d))); err != nil {
+	if err := w.client.Patch(w.t.Context(), o, client.RawPatch("application/merge-patch+json", []byte(body))); err != nil {
 		w.t.Fatal(err)
 	}
 }
@@ -173,14 +174,20 @@ func (w *world) damage(cut bool) {
 func TestASilentRemoteHoldsUpNoNeighbour(t *testing.T) {
 	t.Parallel()
 	w := standing(t, newWorld(t))
-	bad := &sourcev1.GitRepository{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "silent"}}
 	reached := make(chan struct{}, 16)
-	bad.Spec = sourcev1.GitRepositorySpec{
-		URL: silentHost(t, reached), Interval: metav1.Duration{Duration: time.Hour}, Timeout: &metav1.Duration{Duration: 10 * time.Minute},
-		Reference: &sourcev1.GitRepositoryRef{Branch: "main"},
+	url := silentHost(t, reached)
+	var bad *sourcev1.GitRepository
+	for i := range 3 * concurrent {
+		bad = &sourcev1.GitRepository{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: fmt.Sprint("silent-", i)}}
+		bad.Spec = sourcev1.GitRepositorySpec{
+			URL: url, Interval: metav1.Duration{Duration: time.Hour}, Timeout: &metav1.Duration{Duration: 10 * time.Minute},
+			Reference: &sourcev1.GitRepositoryRef{Branch: "main"},
+		}
+		w.create(bad)
 	}
-	w.create(bad)
-	<-reached // from here on one worker is held for ten minutes
+	for range concurrent {
+		<-reached // from here on as many fetches as may work at a time are held for ten minutes
+	}
 	for i := range 3 {
 		value := fmt.Sprint(i + 2)
 		w.push(map[string]string{"a/cm3.yaml": configMap("cm3", value)})
@@ -190,4 +197,49 @@ func TestASilentRemoteHoldsUpNoNeighbour(t *testing.T) {
 	if err := w.client.Get(t.Context(), client.ObjectKeyFromObject(bad), bad); err != nil || bad.Status.Artifact != nil {
 		t.Errorf("the silent remote has answered: %v", err)
 	}
+}
+
+// A reply that is lost after the GitRepository's status was written leaves it no less true, even while the watch that would
+// show what is stored is down.
+func TestAGitRepositoryWhoseStatusReplyWasLostIsPutRight(t *testing.T) {
+	t.Parallel()
+	w := standing(t, newWorld(t))
+	w.patch(w.repository(), `{"spec":{"interval":"1s","timeout":"1s"}}`)
+	w.eventually(func() error { // and the process has seen that
+		o := w.repository()
+		if err := w.client.Get(t.Context(), client.ObjectKeyFromObject(o), o); err != nil || o.Status.ObservedGeneration != o.Generation {
+			return fmt.Errorf("the source is at generation %d, want %d: %v", o.Status.ObservedGeneration, o.Generation, err)
+		}
+		return nil
+	})
+	w.api.on(func(c call) fault {
+		switch {
+		case c.list && strings.HasSuffix(c.path, "/gitrepositories"):
+			return unreachable
+		case strings.HasSuffix(c.path, "/gitrepositories/app/status"):
+			return dropReply
+		}
+		return nil
+	})
+	w.api.cutWatches()
+	w.remote.breaks(gone)
+	w.untilSource(metav1.ConditionFalse) // stored, and the process has not heard of it
+	var asked atomic.Int32
+	w.remote.breaks(func(rw http.ResponseWriter, r *http.Request) {
+		asked.Add(1)
+		w.remote.next.ServeHTTP(rw, r)
+	})
+	w.eventually(func() error { // it has a status again like the one that it heard of last
+		if n := asked.Load(); n < 4 {
+			return fmt.Errorf("the remote was asked %d times", n)
+		}
+		return nil
+	})
+	w.api.on(func(c call) fault {
+		if c.list && strings.HasSuffix(c.path, "/gitrepositories") {
+			return unreachable
+		}
+		return nil
+	})
+	w.untilSource(metav1.ConditionTrue)
 }

@@ -23,6 +23,9 @@ import (
 // childVariable makes this test binary the controller process; it holds a childOptions.
 const childVariable = "SLUICE_FAULTS_CHILD"
 
+// concurrent is --concurrent of the controllers.
+const concurrent = 2
+
 // childOptions is what a test tells its controller process.
 type childOptions struct {
 	Host, Namespace, Storage string
@@ -54,7 +57,7 @@ func child(text string) error {
 	}
 	go func() { _ = http.Serve(l, http.HandlerFunc(tellStats)) }()
 	return reconcile.Run(context.Background(), reconcile.Options{
-		Config: &rest.Config{Host: o.Host}, Namespace: o.Namespace, StoragePath: o.Storage, Concurrent: 2,
+		Config: &rest.Config{Host: o.Host}, Namespace: o.Namespace, StoragePath: o.Storage, Concurrent: concurrent,
 		VerifyInterval: o.Verify, Log: slog.New(slog.NewJSONHandler(os.Stderr, nil)),
 	})
 }

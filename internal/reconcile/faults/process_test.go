@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 )
@@ -53,7 +54,11 @@ func newProcess(t *testing.T, o childOptions) *process {
 		p.kill(false)
 		if t.Failed() {
 			log := p.log.String()
-			t.Log(log[max(0, len(log)-12000):])
+			head := ""
+			if i := strings.Index(log, "\nfatal error: "); i >= 0 { // the stack of each goroutine follows, and is long
+				head = log[i:min(len(log), i+4000)] + "\n…\n"
+			}
+			t.Log(head + log[max(0, len(log)-12000):])
 		}
 	})
 	return p
