@@ -15,6 +15,7 @@ import (
 	"filippo.io/age"
 	getsops "github.com/getsops/sops/v3"
 	sopsage "github.com/getsops/sops/v3/age"
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -57,6 +58,9 @@ func newWorld(t *testing.T) *world {
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Log(w.told.String())
+		}
+		if err := c.DeleteAllOf(context.Background(), &appsv1.Deployment{}, client.InNamespace(w.namespace)); err != nil {
+			t.Error(err) // the next test would find them
 		}
 	})
 	return w
