@@ -19,16 +19,39 @@ variables, .sops.yaml and exit codes are sops's. Beyond sops, every verb that wr
 works on them side by side, writes each whole or not at all, and refuses to seal a file more narrowly than the
 repository's rules say, or for somebody whom they do not list.`
 
+const secretsExample = `  sluice secrets init --age age1…                       # once: who may read the repository's secrets
+  sluice secrets encrypt -i apps/                       # seal what is plain
+  sluice secrets edit apps/db.yaml                      # plaintext in memory only
+  sluice secrets check                                  # before a commit, and in CI
+  sluice secrets rotate -i --outdated .                 # after a Key Vault key was rotated`
+
+// secretGroups order the help.
+var secretGroups = []*cobra.Group{
+	{ID: "files", Title: "Files:"}, {ID: "run", Title: "Programs that need secrets:"}, {ID: "keys", Title: "Keys and recipients:"}, {ID: "repository", Title: "Repository:"},
+}
+
+var groupOf = map[string]string{
+	"encrypt": "files", "decrypt": "files", "edit": "files", "set": "files", "unset": "files", "status": "files",
+	"exec-env": "run", "exec-file": "run",
+	"rotate": "keys", "updatekeys": "keys", "groups": "keys", "keys": "keys",
+	"init": "repository", "check": "repository", "install": "repository", "textconv": "repository",
+}
+
 // newSecrets is the parent of everything about SOPS files.
 func newSecrets(s Streams) *cobra.Command {
-	cmd := &cobra.Command{Use: "secrets", Aliases: []string{"secret"}, Short: "Encrypt, decrypt, edit and check SOPS files", Args: none, Long: secretsLong,
+	cmd := &cobra.Command{Use: "secrets", Aliases: []string{"secret"}, Short: "Encrypt, decrypt, edit and check SOPS files", Args: none, Long: secretsLong, Example: secretsExample,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
 	cmd.AddCommand(
 		newSecretsEncrypt(s), newSecretsDecrypt(s), newSecretsEdit(s), newSecretsSet(s), newSecretsUnset(s),
 		newSecretsRotate(s), newSecretsUpdateKeys(s), newSecretsStatus(s), newSecretsExecEnv(s), newSecretsExecFile(s),
 		newSecretsCheck(s), newSecretsKeys(s), newSecretsInit(s), newSecretsInstall(s), newSecretsTextconv(s),
-		newSecretsSweep(),
+		newSecretsGroups(s), newSecretsSweep(),
 	)
+	cmd.AddCommand(refusedCommands()...)
+	cmd.AddGroup(secretGroups...)
+	for _, c := range cmd.Commands() {
+		c.GroupID = groupOf[c.Name()]
+	}
 	return cmd
 }
 
@@ -44,10 +67,11 @@ func sweeper() ([]string, error) {
 	return []string{exe, "secrets", "sweep"}, err
 }
 
-// person is the identity of whoever runs the command, with one ring for all files of it.
-func (s Streams) person(profile string) (*keyring.Ring, keyring.Identity, error) {
+// person is the identity of whoever runs the command, with one ring for all files of it, which asks recipients of the
+// kinds in order first.
+func (s Streams) person(profile string, order ...string) (*keyring.Ring, keyring.Identity, error) {
 	id, err := keyring.Workstation(context.Background(), keyring.WorkstationOptions{Env: s.Env, Stderr: s.Err, AWSProfile: profile})
-	return keyring.New(keyring.Options{}), id, err
+	return keyring.New(keyring.Options{Order: order}), id, err
 }
 
 // input reads all of standard input.

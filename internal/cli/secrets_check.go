@@ -70,6 +70,7 @@ func (f *checkFlags) run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
+	defer tree.Close()
 	if !tree.Git && len(args) == 0 {
 		args = []string{"."}
 	}

@@ -27,6 +27,7 @@ type secretsFlags struct {
 
 	allowNarrower, allowUnlisted bool
 	shamir                       int
+	order                        []string
 	selection                    secrets.Selection
 	who                          recipientFlags
 
@@ -48,6 +49,8 @@ func (f *secretsFlags) common(c *cobra.Command) *pflag.FlagSet {
 	fl := c.Flags()
 	fl.StringVar(&f.config, "config", "", "the .sops.yaml to use, instead of the one found upwards (default $SOPS_CONFIG)")
 	fl.StringVar(&f.inType, "input-type", "", "yaml, json, dotenv, ini or binary (default: by the file's suffix)")
+	fl.StringSliceVar(&f.order, "decryption-order", nil, "kinds of keys to try first: age, pgp, azure_kv, kms, gcp_kms, hc_vault (default $SOPS_DECRYPTION_ORDER, else what costs least)")
+	refuseFlags(fl)
 	return fl
 }
 
@@ -151,14 +154,21 @@ func (f *secretsFlags) engine() (*secrets.Engine, error) {
 			return []getsops.KeyGroup{g}, err
 		}
 	}
-	if f.ring, f.person, err = f.streams.person(f.who.profile); err != nil {
+	if err := refused(f.command, f.streams.Env); err != nil {
 		return nil, err
 	}
-	e.Keys = f.ring.For(f.person)
+	order, err := f.decryptionOrder()
+	if err != nil {
+		return nil, err
+	}
+	if f.ring, f.person, err = f.streams.person(f.who.profile, order...); err != nil {
+		return nil, err
+	}
+	e.Keys = namesHuawei{f.ring.For(f.person)}
 	public, err := storedKeys()
 	if err != nil {
 		return nil, err
 	}
-	e.Wrap = keyring.Wrapper{Azure: public, Online: f.ring.Online(f.person)}.Wrap
+	e.Wrap = wrapsNoHuawei(keyring.Wrapper{Azure: public, Online: f.ring.Online(f.person)}.Wrap)
 	return e, nil
 }

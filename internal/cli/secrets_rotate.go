@@ -3,12 +3,15 @@ package cli
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	getsops "github.com/getsops/sops/v3"
 	"github.com/spf13/cobra"
 
 	"github.com/sluice-gitops/sluice/internal/azure/keyvault"
+	"github.com/sluice-gitops/sluice/internal/fault"
 	"github.com/sluice-gitops/sluice/internal/secrets"
+	"github.com/sluice-gitops/sluice/internal/secrets/keys"
 )
 
 func newSecretsRotate(s Streams) *cobra.Command {
@@ -16,6 +19,7 @@ func newSecretsRotate(s Streams) *cobra.Command {
 	var (
 		add, rm                       recipientFlags
 		together, outdated, reencrypt bool
+		offline                       bool
 	)
 	cmd := &cobra.Command{Use: "rotate FILE|FOLDER|GLOB...", Aliases: []string{"r"}, Short: "Give files a new data key, add and take away recipients",
 		Long: `Rotate encrypts every value of a sealed file again, under a new data key, which is wrapped for its recipients.
@@ -27,7 +31,8 @@ to shut a recipient out all of them must be rotated, together.
 
 --outdated is for the time after a Key Vault key was rotated: files that are still under an old version get their data
 key wrapped for the newest. Values and data key stay, unless --re-encrypt is given. Run again, it goes on where it
-stopped.`,
+stopped. --offline takes the keys of .sluice/keys for the newest, and asks no vault what they are; to open a data key that
+a vault alone holds, that vault is still asked.`,
 		Example: `  sluice secrets rotate -i --add-age age1… --rm-pgp 85D77543B3D624B63CEA9E6DBC17301B491B3F21 db.yaml
   sluice secrets rotate -i --share-data-key apps/
   sluice secrets rotate -i --outdated .`,
@@ -35,13 +40,19 @@ stopped.`,
 			if len(args) == 0 {
 				return noFile(c, "rotate takes files, folders or globs")
 			}
-			if outdated && together || reencrypt && !outdated {
-				return conflicting(c, "--outdated and --share-data-key exclude each other, and --re-encrypt belongs to --outdated")
+			if outdated && together || (reencrypt || offline) && !outdated {
+				return conflicting(c, "--outdated and --share-data-key exclude each other, and --re-encrypt and --offline belong to --outdated")
 			}
 			if outdated {
-				newest := &newestKeys{flags: f}
+				newest := (&newestKeys{flags: f}).of
+				if offline {
+					var err error
+					if newest, err = storedNewest(); err != nil {
+						return err
+					}
+				}
 				return f.run(c.Context(), args, func(ctx context.Context, e *secrets.Engine, path string, data []byte, found bool) (secrets.Output, error) {
-					return e.RotateOutdated(ctx, path, data, newest.of, reencrypt, found)
+					return e.RotateOutdated(ctx, path, data, newest, reencrypt, found)
 				})
 			}
 			r := secrets.Rotation{Add: add.keys, Remove: rm.keys}
@@ -66,6 +77,7 @@ stopped.`,
 	rm.add(fl, "rm-", "", "", "")
 	fl.BoolVar(&together, "share-data-key", false, "put all files that have the same recipients under one data key")
 	fl.BoolVar(&outdated, "outdated", false, "only wrap the data keys that are still under an old version of a Key Vault key")
+	fl.BoolVar(&offline, "offline", false, "with --outdated: the newest versions are those in .sluice/keys")
 	fl.BoolVar(&reencrypt, "re-encrypt", false, "with --outdated: give these files a new data key, too")
 	return cmd
 }
@@ -87,4 +99,25 @@ func (n *newestKeys) of(ctx context.Context, id keyvault.KeyID) (keyvault.KeyID,
 		newest, _, err := client.PublicKey(ctx, id)
 		return newest, err
 	})
+}
+
+// storedNewest gives the version of each key that was stored last, by sluice secrets keys fetch.
+func storedNewest() (secrets.Newest, error) {
+	dir, ok := keys.Find(".")
+	if !ok {
+		dir = keys.Folder
+	}
+	stored, err := keys.List(dir)
+	if err != nil {
+		return nil, err
+	}
+	return func(_ context.Context, id keyvault.KeyID) (keyvault.KeyID, error) {
+		for _, k := range stored { // the last one fetched stands first
+			if at := k.KeyID(); strings.EqualFold(at.Vault, id.Vault) && at.Name == id.Name {
+				return at, nil
+			}
+		}
+		return id, &fault.Fault{Code: "SLU-KEYS-005", Hop: fault.HopKey, Object: id.String(), Seen: "no version of the key is stored", Why: "--offline asks " + dir + " which version is the newest",
+			Fix: "sluice secrets keys fetch " + id.String()}
+	}, nil
 }

@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"testing"
 )
 
@@ -17,9 +18,12 @@ import (
 // public API references: no real server of any of them, and no check of who asks. Both commands are clients of it by
 // their own environment variables alone, which is what keeps it honest.
 type keyServices struct {
-	url  string
-	aead cipher.AEAD
-	env  []string
+	url   string
+	aead  cipher.AEAD
+	env   []string
+	asked atomic.Int64
+	// refuse, when it is set, answers instead.
+	refuse func(w http.ResponseWriter, r *http.Request)
 }
 
 const (
@@ -71,6 +75,11 @@ var (
 
 // ServeHTTP tells the services apart by their paths.
 func (s *keyServices) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.asked.Add(1)
+	if s.refuse != nil {
+		s.refuse(w, r)
+		return
+	}
 	var in struct {
 		KeyId, Plaintext, CiphertextBlob, Ciphertext string // the fields of all three
 	}
@@ -85,7 +94,7 @@ func (s *keyServices) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		_ = json.NewEncoder(w).Encode(body)
 	}
 	op, key := "", ""
-	form := func([]byte) any { return nil }
+	var form func([]byte) any
 	switch google, vault := googleCall.FindStringSubmatch(r.URL.Path), vaultCall.FindStringSubmatch(r.URL.Path); {
 	case google != nil && r.Header.Get("Authorization") == "Bearer token":
 		op, key = google[2], google[1]

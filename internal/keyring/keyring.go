@@ -51,6 +51,7 @@ type Options struct {
 	Clock     func() time.Time    // nil: time.Now, whose monotonic reading makes a set clock harmless
 	Suffixes  []string            // of vault host names; nil: Azure's
 	Services  Services            // where the other key services are
+	Order     []string            // kinds of recipients to ask first ("age", "azure_kv"), in a group; nil: what costs least
 
 	// RoundTripper carries the requests to the other key services; nil: a transport with the environment's proxy.
 	RoundTripper http.RoundTripper

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
+	"slices"
 	"sort"
 
 	getsops "github.com/getsops/sops/v3"
@@ -86,7 +87,7 @@ func (s *session) open(ctx context.Context, g getsops.KeyGroup) ([]byte, error) 
 	}
 	s.ring.opts.Observe(false)
 	order := append(getsops.KeyGroup(nil), g...)
-	sort.SliceStable(order, func(i, j int) bool { return s.cost(order[i]) < s.cost(order[j]) })
+	sort.SliceStable(order, func(i, j int) bool { return s.rank(order[i]) < s.rank(order[j]) })
 	for _, k := range order {
 		part, err := s.unwrapOnce(ctx, k)
 		if err == nil {
@@ -98,6 +99,14 @@ func (s *session) open(ctx context.Context, g getsops.KeyGroup) ([]byte, error) 
 		s.attempts = append(s.attempts, attempt{k, err, s.plausible(k) && !errors.Is(err, errNotOurs), s.cost(k) == 3})
 	}
 	return nil, nil
+}
+
+// rank orders the recipients of a group: as Options.Order names their kinds, others after them by what they cost.
+func (s *session) rank(k keys.MasterKey) int {
+	if i := slices.Index(s.ring.opts.Order, k.TypeToIdentifier()); i >= 0 {
+		return i
+	}
+	return len(s.ring.opts.Order) + s.cost(k)
 }
 
 func (s *session) key(k keys.MasterKey) entryKey {

@@ -61,6 +61,30 @@ var bans = []ban{
 		reason: "rules are read and compared: no key, no cloud, no process",
 	},
 	{
+		from: []string{"internal/secrets/check"}, to: []string{"internal/keyring", "internal/secrets/files", "internal/secrets/scratch", "net/http"},
+		reason: "check judges what it is handed: keys and vaults are functions of its caller, and it writes nothing",
+	},
+	{
+		from: []string{"internal/secrets/files", "internal/secrets/scratch"}, to: []string{"internal/keyring", "internal/sops", "internal/azure", "net/http"},
+		reason: "they move bytes and know no document: what is plain and what is sealed is the verbs' business",
+	},
+	{
+		from: []string{"internal/secrets/keys"}, to: []string{"internal/keyring", "internal/sops", "net/http", "os/exec"},
+		reason: "it keeps public keys: no private half, no document, and its vault is an interface",
+	},
+	{
+		from: []string{"internal/kms"}, to: []string{"internal/keyring", "internal/sops", "internal/azure", "os/exec"},
+		reason: "a key service unwraps what it is handed, for the credentials it is handed",
+	},
+	{
+		except: []string{"internal/cli", "internal/secrets/files", "internal/secrets/scratch"}, to: []string{"internal/secrets/files", "internal/secrets/scratch"},
+		reason: "plaintext and sealed files meet a disk only where a person called a command",
+	},
+	{
+		except: []string{"internal/keyring", "internal/reconcile", "internal/kms"}, to: []string{"internal/kms"},
+		reason: "keys are asked for through the keyring; reconcile hands it credentials",
+	},
+	{
 		from: []string{"internal/bootstrap", "internal/crds", "examples"}, to: append([]string{"os/exec", "net/http"}, kubernetesClients...),
 		reason: "they write manifests; committing and installing them is their callers' work",
 	},

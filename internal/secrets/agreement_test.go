@@ -3,6 +3,7 @@ package secrets
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -12,6 +13,7 @@ import (
 
 	"filippo.io/age"
 	getsops "github.com/getsops/sops/v3"
+	sopsage "github.com/getsops/sops/v3/age"
 
 	"github.com/sluice-gitops/sluice/internal/fault"
 	"github.com/sluice-gitops/sluice/internal/secrets/check"
@@ -19,10 +21,19 @@ import (
 	"github.com/sluice-gitops/sluice/internal/sops"
 )
 
-// library opens with what the sops library finds in the environment.
+// library opens with the age key that the sops library finds in the environment, and asks nothing else.
 type library struct{}
 
-func (library) DataKey(_ context.Context, m *sops.Metadata) ([]byte, error) { return m.GetDataKey() }
+func (library) DataKey(_ context.Context, m *sops.Metadata) ([]byte, error) {
+	for _, k := range m.KeyGroups[0] {
+		if k, ok := k.(*sopsage.MasterKey); ok {
+			if key, err := k.Decrypt(); err == nil {
+				return key, nil
+			}
+		}
+	}
+	return nil, errors.New("no age key")
+}
 
 var agreeDocs = map[string]string{
 	"secret.yaml": "apiVersion: v1\nkind: Secret\nmetadata:\n    name: x\nstringData:\n    # seal: it\n    password: a\n    port: \"8080\"\n",

@@ -23,6 +23,7 @@ type Tree struct {
 	Git    bool
 	staged bool
 	ctx    context.Context // of the check that the tree is made for
+	blobs  blobs
 
 	once    sync.Once
 	changed map[string]bool // since the last commit
@@ -47,9 +48,16 @@ func NewTree(ctx context.Context, dir string, staged bool) (*Tree, error) {
 	return t, nil
 }
 
-// git runs Git in the tree. Nothing that the repository's configuration names is started.
+// Close ends the process that reads Git's objects, if there is one.
+func (t *Tree) Close() error { return t.blobs.close() }
+
+// command is Git in the tree. Nothing that the repository's configuration names is started.
+func (t *Tree) command(args ...string) *exec.Cmd {
+	return exec.CommandContext(t.ctx, "git", append([]string{"-C", t.Root, "-c", "core.fsmonitor=false", "-c", "core.quotePath=false"}, args...)...)
+}
+
 func (t *Tree) git(args ...string) ([]byte, error) {
-	cmd := exec.CommandContext(t.ctx, "git", append([]string{"-C", t.Root, "-c", "core.fsmonitor=false", "-c", "core.quotePath=false"}, args...)...)
+	cmd := t.command(args...)
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	if err := cmd.Run(); err != nil {
@@ -144,11 +152,7 @@ func (t *Tree) names(args ...string) ([]string, error) {
 // a document.
 func (t *Tree) Read(name string) ([]byte, error) {
 	if t.staged {
-		data, err := t.git("cat-file", "blob", ":"+name)
-		if err != nil {
-			return nil, t.ctx.Err() // not in the index, or a submodule
-		}
-		return data, nil
+		return t.blobs.read(t, ":"+name) // nil: not in the index, or a submodule
 	}
 	if filepath.IsAbs(name) {
 		return os.ReadFile(name) // --config
@@ -182,9 +186,5 @@ func (t *Tree) Before(name string) ([]byte, error) {
 	if !t.changed[name] {
 		return nil, nil
 	}
-	data, err := t.git("cat-file", "blob", "HEAD:"+name)
-	if err != nil {
-		return nil, t.ctx.Err()
-	}
-	return data, nil
+	return t.blobs.read(t, "HEAD:"+name)
 }

@@ -62,7 +62,7 @@ func (o *Online) judge(ctx context.Context, name string, data []byte, doc *getso
 }
 
 func (o *Online) key(ctx context.Context, name string, line int, id keyvault.KeyID, now time.Time) (out []Finding, err error) {
-	rewrap := "sluice secrets rotate --outdated " + word(name)
+	rewrap := "sluice secrets rotate -i --outdated " + word(name)
 	mine, err := o.state(ctx, id)
 	if err != nil {
 		return o.unreachable(ctx, name, line, id, err)

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 // Formats lists what Write takes, in the order in which help names them.
@@ -50,7 +51,8 @@ func (f Finding) place() string {
 	return f.File + ":" + strconv.Itoa(f.Line)
 }
 
-// text is one paragraph a finding: where, which check and what; then why and fix, indented.
+// text is one paragraph a finding: where, which check and what; then why and fix, indented. At the end stands a table of
+// the files: how many findings each has, of which checks.
 func (r *Report) text(w io.Writer) error {
 	var b strings.Builder
 	for _, f := range r.Findings {
@@ -62,8 +64,29 @@ func (r *Report) text(w io.Writer) error {
 			fmt.Fprintf(&b, "  fix  %s\n", oneLine(f.Fix))
 		}
 	}
+	r.table(&b)
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+func (r *Report) table(b *strings.Builder) {
+	counts, labels := map[string]int{}, map[string][]string{}
+	width := len("FILE")
+	for _, f := range r.Findings {
+		name := oneLine(f.File)
+		counts[name]++
+		if !slices.Contains(labels[name], f.label()) {
+			labels[name] = append(labels[name], f.label())
+		}
+		width = max(width, utf8.RuneCountInString(name))
+	}
+	if len(counts) == 0 {
+		return
+	}
+	fmt.Fprintf(b, "\n%-*s  FINDINGS  CHECKS\n", width, "FILE")
+	for _, name := range slices.Sorted(maps.Keys(counts)) {
+		fmt.Fprintf(b, "%-*s  %-8d  %s\n", width, name, counts[name], strings.Join(labels[name], ", "))
+	}
 }
 
 func (f Finding) label() string {
