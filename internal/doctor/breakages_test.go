@@ -276,7 +276,7 @@ var breakages = []breakage{
 		}},
 	{name: "AKV10032: the vault trusts another issuer", hop: "vault", says: "AKV10032", fix: "az keyvault update", exit: fault.ExitKey, undo: healed,
 		of: akv("AKV10032: Invalid issuer. Expected one of https://sts.windows.net/x/, found https://sts.windows.net/y/.")},
-	{name: "AKV10022: the access token is for another audience", hop: "vault", says: "AKV10022", exit: fault.ExitKey, undo: healed,
+	{name: "AKV10022: the access token is for another audience", hop: "vault", says: "different clouds", fix: "az keyvault show", exit: fault.ExitKey, undo: healed,
 		of: akv("AKV10022: Invalid audience. Expected https://vault.azure.net, found: https://graph.microsoft.com.")},
 	{name: "ForbiddenByFirewall: the network rules do not admit the pod", hop: "vault", says: "ForbiddenByFirewall", fix: "az keyvault network-rule add -n sample --ip-address 203.0.113.7", exit: fault.ExitKey, undo: healed,
 		of: vaultAnswers(403, "Forbidden", "ForbiddenByFirewall", "Client address is not authorized and caller is not a trusted service. Client address: 203.0.113.7", true)},

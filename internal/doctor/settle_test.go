@@ -252,3 +252,9 @@ func refusing(status, code int, oauth string) func(*http.Request) *http.Response
 			"error_description": fmt.Sprintf("AADSTS%d: Refused by the test. Trace ID: x", code)})
 	}
 }
+
+// bind puts the pod onto a node, as the scheduler does.
+func (w *world) bind(node string) {
+	w.t.Helper()
+	w.must(w.client.SubResource("binding").Create(w.t.Context(), w.pod(), &corev1.Binding{Target: corev1.ObjectReference{Kind: "Node", Name: node}}))
+}

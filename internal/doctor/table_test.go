@@ -112,6 +112,7 @@ var (
 	guidText = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}`)
 	urlText  = regexp.MustCompile(`http://127\.0\.0\.1:\d+`)
 	timeText = regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ`)
+	cutText  = regexp.MustCompile(`[0-9a-f-]{1,36}…`)
 	hashText = regexp.MustCompile(`\b[0-9a-f]{32,40}\b`)
 )
 
@@ -124,6 +125,7 @@ func (w *world) generic(s string) string {
 		s = strings.ReplaceAll(s, p[0], p[1])
 	}
 	s = guidText.ReplaceAllString(s, "<guid>")
+	s = cutText.ReplaceAllString(s, "<cut>…")
 	s = urlText.ReplaceAllString(s, "https://git.example.com")
 	s = timeText.ReplaceAllString(s, "<time>")
 	return hashText.ReplaceAllString(s, "<hash>")
@@ -140,5 +142,50 @@ func (w *world) code(s string) string {
 
 const preface = `# Doctor
 
-TODO
+` + "`sluice doctor ks NAME`" + ` walks the chain from the encrypted files of a Kustomization to the key that opens them, in the order in which
+the data goes, and names the first hop that is broken, with what was seen, what was expected, the cause and the command
+that mends it. Later hops are marked as not reachable. ` + "`-o json`" + ` gives the same.
+
+The hops: git source, path, sops files, decryption, deployment, service account, managed identity, pod, token, issuer,
+federated credential, exchange, vault, access, key, unwrap, document.
+
+| state | mark | |
+|---|---|---|
+| ok | ✓ | it holds |
+| broken | ✗ | the first that does not; the exit code is its own |
+| unreachable | – | a hop before it is broken |
+| unseen | ? | it could not be looked at; the line says what is needed |
+| skipped | · | this chain does not lead over it: files sealed for age keys alone need no Azure |
+
+## What it needs
+
+| to look at | rights |
+|---|---|
+| Kustomization, source, Deployment, pods, ServiceAccount | get, and list of pods, in their namespaces |
+| a private Git remote | get of the source's Secret |
+| token, exchange, vault, access, key, unwrap, document | create on serviceaccounts/token: one token of ten minutes, exchanged as the controller does it |
+| files sealed for age or PGP keys | get of the Secret that spec.decryption names |
+| managed identity, federated credential, issuer switches, causes in the vault's own settings | Reader on the subscription (az login, or the environment that sluice env prints) |
+
+Whoever has fewer sees less: Entra ID's and Key Vault's own answers still name the hop. Inside of the cluster it takes the
+pod's own token from its file. It never prints a token, a key or a decrypted value, and writes nothing but what Git holds,
+encrypted, into a temporary folder.
+
+` + "`--fix`" + ` mends, after showing it, what gives nobody more than the chain was made to give: labels and annotations, a restart,
+and federated credentials of this very ServiceAccount. A credential that may be another workload's is never changed; a
+new one is made beside it. Access, keys, vaults and files are left to the person who runs it. What lies in Git must be
+changed there too, or the next reconcile takes the change back: the line "keep" says where.
+
+What it cannot see: rules of a network between the cluster and Azure, when it runs on a workstation; what a process on a
+simulated node was given; sources other than GitRepository, beyond their objects.
+
+## Breakages
+
+Each of these was made in a chain that is whole, in the emulated Azure and a real API server, and told as below; then the
+fix was carried out, and everything was whole again. None of it was run on live Azure. Where the cause is an answer that
+the emulator does not give (marked "Refused by the test"), it was put in Azure's place. The last rows break two hops at
+once: the first is named, and once it is mended, the second.
+
+| breakage | hop | what doctor says: seen; why | fix | exit |
+|---|---|---|---|---|
 `

@@ -197,7 +197,7 @@ func TestEveryRefusalNamesHopAndFix(t *testing.T) {
 		{"not found", &fakeVault{always: &refusal{404, body("KeyNotFound", "", "A key with (name/id) sops was not found in this key vault."), nil}}, "SLU-KEY-001", fault.HopKey, false},
 		{"bad ciphertext", &fakeVault{always: &refusal{400, body("BadParameter", "", "The parameter is incorrect."), nil}}, "SLU-KEY-005", fault.HopKey, false},
 		{"throttled", &fakeVault{always: &refusal{429, body("Throttled", "", "Request was not processed because too many requests were received."), nil}}, "SLU-VAULT-005", fault.HopVault, false},
-		{"audience", &fakeVault{always: &refusal{401, body("Unauthorized", "", "AKV10022: Invalid audience."), nil}}, "SLU-VAULT-006", fault.HopVault, true},
+		{"audience", &fakeVault{always: &refusal{401, body("Unauthorized", "", "AKV10022: Invalid audience."), nil}}, "SLU-VAULT-010", fault.HopVault, true},
 		{"outage", &fakeVault{always: &refusal{503, "<html>", nil}}, "SLU-VAULT-008", fault.HopVault, false},
 		{"no such vault", &fakeVault{dial: &net.DNSError{Err: "no such host", Name: "v1.vault.azure.net", IsNotFound: true}}, "SLU-VAULT-009", fault.HopVault, false},
 		{"refused", &fakeVault{dial: errors.New("dial tcp 10.0.0.1:443: connect: connection refused")}, "SLU-VAULT-009", fault.HopVault, false},

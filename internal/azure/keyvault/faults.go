@@ -147,6 +147,10 @@ func classify(f *fault.Fault, status int, code, message string, id KeyID, op ope
 		f.Code = "SLU-VAULT-005"
 		f.Why = "the vault's request limit is exceeded (RSA-2048: 4000 operations per 10 seconds and vault); it is asked again by itself"
 		f.Fix = "spread the documents over more vaults, or raise the data keys' time in memory"
+	case status == http.StatusUnauthorized && strings.Contains(message, "AKV10022"):
+		f.Code = "SLU-VAULT-010"
+		f.Why = "the access token was made for another service than the vault: the vault and the sign-in belong to different clouds"
+		f.Fix = fmt.Sprintf("az keyvault show -n %s --query properties.vaultUri -o tsv, and compare its cloud with AZURE_AUTHORITY_HOST", id.VaultName())
 	case status == http.StatusUnauthorized:
 		f.Code = "SLU-VAULT-006"
 		f.Why = "the vault does not accept the token: it trusts another tenant, or its tenant was changed after a subscription moved"
