@@ -14,11 +14,16 @@ func TestAKeyServiceThatFailsIsNamedAndOtherFilesAreDone(t *testing.T) {
 		refuse func(w http.ResponseWriter, r *http.Request)
 		want   string
 	}{
-		"denies": {func(w http.ResponseWriter, _ *http.Request) { http.Error(w, `{"errors":["permission denied"]}`, http.StatusForbidden) }, "403"},
+		"denies": {func(w http.ResponseWriter, _ *http.Request) {
+			http.Error(w, `{"errors":["permission denied"]}`, http.StatusForbidden)
+		}, "403"},
 		"no key": {func(w http.ResponseWriter, _ *http.Request) {
 			http.Error(w, `{"errors":["encryption key not found"]}`, 404)
 		}, "404"},
-		"throttles": {func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Retry-After", "1"); w.WriteHeader(http.StatusTooManyRequests) }, "429"},
+		"throttles": {func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Retry-After", "1")
+			w.WriteHeader(http.StatusTooManyRequests)
+		}, "429"},
 		"hangs up": {func(w http.ResponseWriter, _ *http.Request) {
 			conn, _, err := w.(http.Hijacker).Hijack()
 			if err == nil {
