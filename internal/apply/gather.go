@@ -3,6 +3,7 @@ package apply
 import (
 	"context"
 	"reflect"
+	"sync/atomic"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -46,6 +47,9 @@ func (a *Applier) Gather(ctx context.Context, p *plan.Plan, objects []*unstructu
 	return changes, err
 }
 
+// bugCode is the code of a panic's fault.
+const bugCode = "SLU-BUG-002"
+
 // gather asks about all objects at once. fresh says which kinds were defined a moment ago, absent which objects cannot
 // exist.
 func (a *Applier) gather(ctx context.Context, p *plan.Plan, objects []*unstructured.Unstructured, fresh, absent func(inventory.Entry) bool) ([]*item, error) {
@@ -59,20 +63,33 @@ func (a *Applier) gather(ctx context.Context, p *plan.Plan, objects []*unstructu
 }
 
 // each runs f for 0 to n-1, as many at a time as the Applier may, and returns the faults of all as one. It stops early
-// only for a fault that would meet every other object as well, and then returns that one alone.
+// only for a fault that would meet every other object as well, and then returns that one alone. A panic of f becomes one
+// of the caller's, with a *fault.Fault: in a goroutine it would end the process, and print what it panicked with.
 func (a *Applier) each(ctx context.Context, n int, f func(context.Context, int) *fault.Fault) error {
 	faults := make([]*fault.Fault, n)
+	var broken atomic.Pointer[fault.Fault]
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(a.Concurrency)
 	for i := range n {
-		g.Go(func() error {
+		g.Go(func() (err error) {
+			defer func() {
+				if p := recover(); p != nil {
+					f := fault.Panicked(p, fault.HopApply, bugCode)
+					broken.Store(f)
+					err = f
+				}
+			}()
 			if faults[i] = f(ctx, i); faults[i] != nil && faults[i].Hop == fault.HopAPI {
 				return faults[i] // cancels the others
 			}
 			return nil
 		})
 	}
-	if err := g.Wait(); err != nil {
+	err := g.Wait()
+	if f := broken.Load(); f != nil {
+		panic(f)
+	}
+	if err != nil {
 		return err
 	}
 	return joined(faults)

@@ -21,7 +21,23 @@ import (
 // can skip by. It returns a summary of what was changed, empty for nothing.
 //
 // Every stage is asked to stop by ctx; nothing is undone when one fails, because what was applied is what Git says.
+//
+// A panic in it is this attempt's failure and nobody else's. Package controller-runtime would catch it, too, but print
+// what it panicked with, which may be a document.
 func (k *Kustomizations) pipeline(ctx context.Context, a *attempt) (summary string, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			hop := fault.HopApply
+			if a.stage == meta.BuildFailedReason {
+				hop = fault.HopRender
+			}
+			summary, err = "", fault.Panicked(p, hop, "SLU-BUG-001")
+		}
+	}()
+	return k.stages(ctx, a)
+}
+
+func (k *Kustomizations) stages(ctx context.Context, a *attempt) (summary string, err error) {
 	a.mem.settled = false
 	a.mem.inputs.clear()
 	a.mem.drifted.Store(false)
