@@ -130,7 +130,7 @@ func (p *azureProvision) print(r *provision.Result) {
 	fmt.Fprintf(out, `
 Next:
   az aks get-credentials -g %s -n %s
-  kubectl annotate serviceaccount %s -n %s --overwrite azure.workload.identity/client-id=%s azure.workload.identity/tenant-id=%s
-  sluice secrets encrypt --in-place --encrypted-regex '^(data|stringData)$' --azure-kv %s FILE
-`, r.Group, r.Cluster.Name, r.ServiceAccount, r.Namespace, r.Identity.ClientID, r.Tenant, r.KeyURL)
+  sluice secrets encrypt --in-place --azure-kv %s SECRET.yaml
+  sluice bootstrap git --url REPOSITORY --path ./gitops/aks --azure-client-id %s --azure-tenant-id %s
+`, r.Group, r.Cluster.Name, r.KeyURL, r.Identity.ClientID, r.Tenant)
 }
