@@ -57,15 +57,6 @@ func (p Plan) Asks() Plan {
 	return out
 }
 
-func (p Plan) step(id string) Step {
-	for _, s := range p {
-		if s.ID == id {
-			return s
-		}
-	}
-	return Step{}
-}
-
 // Decide compares what is wanted with what is there. It is pure. What cannot be had is a fault: nothing is done then.
 func Decide(s Spec, st *State) (Plan, error) {
 	s = s.withDefaults(st.Subscription)
