@@ -65,7 +65,7 @@ func newRoot(s Streams) *cobra.Command {
 		newGet(s), newReconcile(s), newBuild(s), newSecrets(s),
 		newController(s), newVersion(s),
 		newSuspend(s), newResume(s), newDiff(s), newTree(s), newEvents(s), newWait(s), newExport(s), newStats(s), newTrace(s), newAzure(s),
-		newBootstrap(s), newDoctor(s),
+		newBootstrap(s), newInstall(s), newUninstall(s), newCheck(s), newDoctor(s),
 	)
 	return root
 }

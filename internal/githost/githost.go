@@ -21,6 +21,7 @@ type Repository struct {
 	Name     string
 	Personal bool // Owner is a user
 	Private  bool // visibility, when it is made
+	FindOnly bool // a missing one is a fault, and is not made
 }
 
 // Found is a repository as its host knows it.
@@ -61,6 +62,14 @@ func explainStatus(host string, status int, doing string, err error) error {
 		f.Fix = "try again; if it stays, look at the host's status page"
 	}
 	return f
+}
+
+// refuseMissing is the fault of a repository that is missing and is not to be made.
+func (r Repository) refuseMissing(host string) error {
+	if !r.FindOnly {
+		return nil
+	}
+	return &fault.Fault{Code: "SLU-GIT-053", Hop: fault.HopGit, Object: host, Seen: "there is no repository " + r.Owner + "/" + r.Name, Fix: "make it, or leave --export out"}
 }
 
 // withheld keeps an error for errors.Is alone: clients print requests, and with them tokens.
