@@ -51,7 +51,7 @@ func New(t testing.TB) *Server {
 	backend := &cgi.Handler{
 		Path: filepath.Join(strings.TrimSpace(s.run("", "--exec-path")), "git-http-backend"),
 		Root: "/", Stderr: io.Discard,
-		Env:  append([]string{"GIT_PROJECT_ROOT=" + root, "GIT_HTTP_EXPORT_ALL=1", "REMOTE_USER=" + User, "PATH=" + os.Getenv("PATH")}, quiet...),
+		Env: append([]string{"GIT_PROJECT_ROOT=" + root, "GIT_HTTP_EXPORT_ALL=1", "REMOTE_USER=" + User, "PATH=" + os.Getenv("PATH")}, quiet...),
 	}
 	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if user, pass, ok := r.BasicAuth(); !ok || user != User && user != "git" || pass != Password {
