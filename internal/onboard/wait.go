@@ -71,17 +71,17 @@ func (s *sync) look(ctx context.Context) (final bool, err error) {
 	current := git.Status.ObservedGeneration == git.Generation && git.Status.LastHandledReconcileAt == s.requested
 	if err := ready("GitRepository/"+s.key.String(), git.Status.Conditions); err != nil || !current {
 		if err == nil {
-			err = fmt.Errorf("GitRepository/%s is waiting to be fetched", s.key)
+			err = s.missing("GitRepository", "is waiting to be fetched")
 		}
 		return current && apimeta.IsStatusConditionFalse(git.Status.Conditions, meta.ReadyCondition), err
 	}
 	if at := git.Status.Artifact; at == nil || at.Revision != s.revision {
 		if at == nil {
-			return false, fmt.Errorf("GitRepository/%s has no revision yet", s.key)
+			return false, s.missing("GitRepository", "has no revision yet")
 		}
 		head, err := s.head(ctx)
 		if err != nil || head != at.Revision {
-			return false, fmt.Errorf("GitRepository/%s is at %s, not yet at %s", s.key, at.Revision, s.revision)
+			return false, s.missing("GitRepository", "is at "+at.Revision+", not yet at "+s.revision)
 		}
 		s.revision = head // somebody pushed on top
 	}
@@ -95,7 +95,7 @@ func (s *sync) look(ctx context.Context) (final bool, err error) {
 		final = ks.Status.LastAttemptedRevision == s.revision && apimeta.IsStatusConditionFalse(ks.Status.Conditions, meta.ReadyCondition)
 		return final, err
 	case ks.Status.ObservedGeneration != ks.Generation || ks.Status.LastAppliedRevision != s.revision:
-		return false, fmt.Errorf("Kustomization/%s has not applied %s yet", s.key, s.revision)
+		return false, s.missing("Kustomization", "has not applied "+s.revision+" yet")
 	}
 	return false, s.upgraded(ctx)
 }
@@ -108,10 +108,13 @@ func (s *sync) upgraded(ctx context.Context) error {
 		return err
 	}
 	if seen, err := rolledOut(&d); seen && err != nil {
-		return fmt.Errorf("Deployment/%s: %w", s.deployed, err)
+		return fmt.Errorf("%s %s: %w", "Deployment", s.deployed, err)
 	}
 	return nil
 }
+
+// missing says what one of the two objects lacks.
+func (s *sync) missing(kind, what string) error { return fmt.Errorf("%s/%s %s", kind, s.key, what) }
 
 func ready(object string, conditions []metav1.Condition) error {
 	c := apimeta.FindStatusCondition(conditions, meta.ReadyCondition)

@@ -89,7 +89,7 @@ type files struct{ head *Head }
 
 // ReadFile implements fs.ReadFileFS.
 func (f files) ReadFile(name string) ([]byte, error) {
-	data, _, err := tree{f.head}.ReadFile(name)
+	data, _, err := tree(f).ReadFile(name)
 	return data, err
 }
 
