@@ -9,11 +9,13 @@ import (
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	corev1 "k8s.io/api/core/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-gitops/sluice/internal/bootstrap"
+	"github.com/sluice-gitops/sluice/internal/crds"
 	"github.com/sluice-gitops/sluice/internal/fault"
 	"github.com/sluice-gitops/sluice/internal/onboard"
 	"github.com/sluice-gitops/sluice/internal/testkit"
@@ -109,6 +111,15 @@ func TestInstallThenCheckThenUninstallLeavesWhatWasApplied(t *testing.T) {
 		}
 		return nil
 	})
+	for _, def := range crds.All() { // the next test installs them again
+		testkit.Eventually(t, 30*time.Second, func() error {
+			err := w.client.Get(t.Context(), client.ObjectKey{Name: def.Name}, &apiextensionsv1.CustomResourceDefinition{})
+			if !apierrors.IsNotFound(err) {
+				return fmt.Errorf("%s is still there: %v", def.Name, err)
+			}
+			return nil
+		})
+	}
 	var ns corev1.Namespace
 	if err := w.client.Get(t.Context(), client.ObjectKey{Name: w.namespace}, &ns); err != nil || ns.DeletionTimestamp != nil {
 		t.Errorf("the namespace was to stay: %v %v", ns.DeletionTimestamp, err)
