@@ -2,6 +2,7 @@ package live
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -17,6 +18,13 @@ import (
 // silence is how long a watch may say nothing. The API server sends a bookmark about every minute; a connection that is
 // silent for longer may be dead, and is opened anew from where it was.
 const silence = 100 * time.Second
+
+// shortest is how long a watch lasts at least. The reflector resumes one that ends later where it was; one that was cut
+// sooner it takes for a sign of trouble, lists anew and backs off.
+const shortest = 1100 * time.Millisecond
+
+// errCut is a kind's trouble between two watches.
+var errCut = errors.New("the watch was cut")
 
 // tap lists and watches the owned objects of one kind, and lets sightings through in their place.
 type tap struct {
@@ -56,7 +64,8 @@ func (t *tap) WatchWithContext(ctx context.Context, opts metav1.ListOptions) (wa
 		return nil, err
 	}
 	s := &stream{in: in, out: make(chan watch.Event), done: make(chan struct{}), prints: t.kind.cache.prints}
-	go s.run()
+	s.cut = func() { t.kind.opened(errCut) } // nothing is vouched for until the next one
+	go s.run(time.Now().Add(shortest))
 	return s, nil
 }
 
@@ -65,6 +74,7 @@ type stream struct {
 	in     watch.Interface
 	out    chan watch.Event
 	prints printer
+	cut    func()
 	done   chan struct{}
 	once   sync.Once
 }
@@ -75,7 +85,7 @@ func (s *stream) ResultChan() <-chan watch.Event { return s.out }
 // Stop implements watch.Interface.
 func (s *stream) Stop() { s.once.Do(func() { close(s.done) }) }
 
-func (s *stream) run() {
+func (s *stream) run(end time.Time) {
 	defer close(s.out)
 	defer s.in.Stop()
 	quiet := time.NewTimer(silence)
@@ -89,6 +99,7 @@ func (s *stream) run() {
 		case <-s.done:
 		}
 		if !ok {
+			s.linger(end)
 			return
 		}
 		quiet.Reset(silence)
@@ -100,5 +111,19 @@ func (s *stream) run() {
 		case <-s.done:
 			return
 		}
+	}
+}
+
+// linger tells that the watch has ended, and waits until it may be seen.
+func (s *stream) linger(end time.Time) {
+	select {
+	case <-s.done:
+		return
+	default:
+	}
+	s.cut()
+	select {
+	case <-time.After(time.Until(end)):
+	case <-s.done:
 	}
 }

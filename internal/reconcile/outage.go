@@ -18,9 +18,9 @@ import (
 // While the API server is away, everything asks for it again and again, at growing intervals. How far they grow decides
 // how soon all is well once it is back. client-go's own go up to 1000 s for an object and to 60 s for a watch.
 const (
-	outageFirst   = 50 * time.Millisecond // wait after a first failure; it doubles
-	outageLongest = 8 * time.Second       // the longest, half as much again by chance
-	watchShortest = time.Second           // a watch that ends sooner is taken for ended then
+	outageFirst   = 50 * time.Millisecond   // wait after a first failure; it doubles
+	outageLongest = 8 * time.Second         // the longest, half as much again by chance
+	watchShortest = 1100 * time.Millisecond // a watch that ends sooner is taken for ended then: under 1 s, reflectors back off
 )
 
 // retryAfterOutage paces the attempts that end in an error: those whose outcome could not be written. What fails for a

@@ -203,22 +203,24 @@ func TestCutWatchesLoseNothingAndLeaveNothing(t *testing.T) {
 	}
 	rounds := 3
 	if soak {
-		rounds = 100
+		rounds = 30
 	}
+	drifts := 0
 	for i := range rounds {
 		if w.api.cutWatches() == 0 {
 			t.Log("no watch was open in round", i)
 		}
-		cm := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "cm3"}}
-		if err := w.client.Delete(t.Context(), cm); err != nil {
-			t.Fatal(err)
+		if i < 3 || i == rounds-1 { // one deletion after the other would be a fight, and be answered more and more slowly
+			drifts++
+			w.guarded("cm3", "1")
 		}
-		w.hasValue("cm3", "1")
+		w.push(map[string]string{"b/other.yaml": configMap("other", fmt.Sprint(i+2))})
+		w.applied("a", "b")
 	}
 	w.applied("a", "b")
 	w.backTo(before)
-	if n := strings.Count(w.log.String(), `"msg":"drift"`); n > rounds {
-		t.Errorf("%d drifts were seen, there were %d", n, rounds)
+	if n := strings.Count(w.log.String(), `"msg":"drift"`); n > drifts {
+		t.Errorf("%d drifts were seen, there were %d", n, drifts)
 	}
 }
 
