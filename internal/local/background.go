@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"syscall"
 
 	"github.com/sluice-gitops/sluice/internal/event"
 	"github.com/sluice-gitops/sluice/internal/local/process"
@@ -34,7 +33,7 @@ func spawn(o Options, lock *state.Lock) (*background, error) {
 	cmd.Dir = string(o.Dir)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.ExtraFiles = []*os.File{lock.File()}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	cmd.SysProcAttr = ownSession()
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start the platform: %w", err)
 	}

@@ -4,17 +4,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
-
-	"golang.org/x/sys/unix"
 )
-
-func freeDisk(dir string) (uint64, error) {
-	var s unix.Statfs_t
-	if err := unix.Statfs(dir, &s); err != nil {
-		return 0, err
-	}
-	return uint64(s.Bavail) * uint64(s.Bsize), nil
-}
 
 // availableMemory reads Linux's own estimate; elsewhere it isn't known.
 func availableMemory() (uint64, bool) {

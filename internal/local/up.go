@@ -124,6 +124,9 @@ func Foreground(ctx context.Context, o Options) (*Running, error) {
 // prepare makes everything sure that can be known before anything is started, and settles ports and options. The
 // caller owns the lock. state.ErrLocked says that the platform runs.
 func prepare(ctx context.Context, o Options) (lock *state.Lock, rec *state.Record, err error) {
+	if err := state.Supported(); err != nil {
+		return nil, nil, err
+	}
 	if err := state.Create(o.Dir); err != nil {
 		return nil, nil, err
 	}

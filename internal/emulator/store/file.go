@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"syscall"
 
 	"github.com/sluice-gitops/sluice/internal/fault"
 )
@@ -68,8 +67,11 @@ func lock(dir string) (unlock func() error, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("lock the emulator's state: %w", err)
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+	if err := lockFile(f); err != nil {
 		_ = f.Close()
+		if errors.Is(err, errors.ErrUnsupported) {
+			return nil, fmt.Errorf("lock the emulator's state: %w", err)
+		}
 		return nil, &fault.Fault{
 			Code: "SLU-PLATFORM-104", Hop: fault.HopPlatform, Object: dir, Err: err,
 			Seen: "another emulator runs on this state folder", Why: "two would overwrite each other's keys",

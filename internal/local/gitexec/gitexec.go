@@ -9,13 +9,10 @@ package gitexec
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"strings"
-	"syscall"
-	"time"
 
 	"github.com/sluice-gitops/sluice/internal/fault"
 )
@@ -97,19 +94,6 @@ func Environment() []string {
 		}
 	}
 	return env
-}
-
-// own puts the command at the head of a process group of its own, so that its helpers end with it.
-func own(cmd *exec.Cmd) {
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.Cancel = func() error {
-		err := syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
-		if errors.Is(err, syscall.ESRCH) {
-			return os.ErrProcessDone
-		}
-		return err
-	}
-	cmd.WaitDelay = 5 * time.Second
 }
 
 // Error is a git command that failed.

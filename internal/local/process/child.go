@@ -126,7 +126,7 @@ func (c *Child) Stop(grace time.Duration) {
 	case <-c.done:
 	case <-t.C:
 	}
-	_ = syscall.Kill(-c.id.PID, syscall.SIGKILL)
+	killGroup(c.id.PID)
 	<-c.done
 }
 

@@ -46,7 +46,7 @@ func End(ps []state.Process, grace time.Duration) {
 func signalAll(ps []state.Process, sig syscall.Signal) {
 	for _, p := range ps {
 		if Alive(p) {
-			_ = syscall.Kill(p.PID, sig)
+			kill(p.PID, sig)
 		}
 	}
 }

@@ -20,7 +20,7 @@ func Acquire(d Dir) (*Lock, error) {
 	if err != nil {
 		return nil, unusable(d, err)
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+	if err := lockFile(f); err != nil {
 		f.Close()
 		if errors.Is(err, syscall.EWOULDBLOCK) {
 			return nil, ErrLocked
@@ -44,7 +44,7 @@ func Inherit(fd uintptr, d Dir) (*Lock, error) {
 	if !os.SameFile(given, file) {
 		return nil, fmt.Errorf("file descriptor %d is not %s", fd, d.LockFile())
 	}
-	syscall.CloseOnExec(int(fd))
+	closeOnExec(fd)
 	return &Lock{f}, nil
 }
 
