@@ -3,11 +3,17 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build up down test judges check generate golden fuzz peers parity bench soak clean
+.PHONY: help build up down test judges check generate golden fuzz peers parity bench soak image release clean
 
 VERSION ?= $(shell git describe --tags --match 'v*' --dirty 2>/dev/null)
 FUZZTIME ?= 10s
 BENCHFLAGS ?= -runs 3 -handover -laptop -secrets 500 -growth 1000,5000
+
+# What is published is named after the commit and has its time, whoever builds it and whenever.
+TARGETS ?=
+COMMIT := $(shell git rev-parse HEAD 2>/dev/null)
+EPOCH ?= $(or $(shell git log -1 --format=%ct 2>/dev/null),0)
+DIST = go run ./internal/release/dist
 
 # The control plane says which Kubernetes it is; without the link flags it would call itself v0.0.0-master.
 KUBERNETES := $(shell awk '$$1 == "k8s.io/kubernetes" {print $$2; exit}' cluster/go.mod)
@@ -81,5 +87,11 @@ soak: peers ## the property tests with long histories, and the hand-over of 200 
 	SLUICE_SOAK_FAULTS=1 go test -timeout 60m -count=1 -parallel 2 ./internal/reconcile/faults
 	cd bench && SLUICE_HANDOVER_APPS=200 go test -timeout 60m -count=1 -run HandOver -v .
 
+image: ## dist/: an OCI image for linux/amd64 and linux/arm64, without Docker (TARGETS=linux/amd64: that one alone)
+	$(DIST) image -version "$(VERSION)" -revision "$(COMMIT)" -epoch $(EPOCH) -targets "$(TARGETS)" -o dist
+
+release: ## dist/: archives for linux, darwin and windows with completions and man pages, and SHA256SUMS (TARGETS too)
+	$(DIST) release -version "$(VERSION)" -epoch $(EPOCH) -targets "$(TARGETS)" -o dist
+
 clean: ## remove what was built
-	rm -rf bin bench/bin
+	rm -rf bin bench/bin dist

@@ -46,6 +46,11 @@ func Run(ctx context.Context, args []string, s Streams) int {
 	return fault.ExitCode(err)
 }
 
+// Command is the command tree, for what is generated from it: completions and manual pages. It is not to be run.
+func Command() *cobra.Command {
+	return newRoot(Streams{Out: io.Discard, Err: io.Discard, Env: func(string) string { return "" }})
+}
+
 func newRoot(s Streams) *cobra.Command {
 	root := &cobra.Command{
 		Use:           "sluice",
