@@ -33,7 +33,8 @@ type aksAnswer struct {
 }
 
 // aksCluster is the way into an AKS cluster as an Entra identity: account's, or the controller's own if it is empty. The
-// ConfigMap's address and ca.crt spare Resource Manager's answer; without both, it is asked about the ConfigMap's cluster.
+// ConfigMap's address and ca.crt together spare Resource Manager's answer, as in Flux; but the controller's own token, which
+// is good for more than one tenant's clusters, is only sent to the address that Resource Manager gives.
 func (k *Kustomizations) aksCluster(ctx context.Context, cm *corev1.ConfigMap, account string) (*cluster, error) {
 	var cred azcore.TokenCredential = k.workload.credential
 	err := k.workload.err
@@ -48,7 +49,7 @@ func (k *Kustomizations) aksCluster(ctx context.Context, cm *corev1.ConfigMap, a
 		return known.(*aksAnswer).cluster, nil
 	}
 	host, ca := cm.Data["address"], []byte(cm.Data["ca.crt"])
-	if host == "" || len(ca) == 0 {
+	if host == "" || len(ca) == 0 || account == "" {
 		server, trust, err := k.describeAKS(ctx, cred, cm.Data["cluster"], host)
 		if err != nil {
 			return nil, err

@@ -2,6 +2,7 @@ package reconcile
 
 import (
 	"bytes"
+	"context"
 	"crypto/rsa"
 	"encoding/base64"
 	"encoding/json"
@@ -16,14 +17,17 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	"github.com/fluxcd/pkg/apis/meta"
 	"github.com/golang-jwt/jwt/v5"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 
+	"github.com/sluice-gitops/sluice/internal/azure/identity"
 	"github.com/sluice-gitops/sluice/internal/testkit"
 )
 
@@ -149,6 +153,28 @@ func TestTheAzureProviderSignsInToAKSAsTheNamedServiceAccount(t *testing.T) {
 	w.until(k, "True", w.push(map[string]string{"a/one.yaml": configMap("one", "2")}))
 	if again := a.Requests()["arm/list-cluster-user-credential"]; again != before {
 		t.Errorf("Resource Manager was asked %d times more", again-before)
+	}
+
+	own, err := identity.New(identity.Config{
+		ClientID: who.ClientID, TenantID: who.TenantID, Client: azcore.ClientOptions{Transport: a.http},
+		Assertion: func(ctx context.Context) (string, error) {
+			token, _, err := requestToken(ctx, w.client, types.NamespacedName{Namespace: w.namespace, Name: "deployer"}, []string{azureAudience})
+			if err != nil {
+				return "", err
+			}
+			return a.signed(strings.Split(token, ".")[1])
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	controller := &Kustomizations{appliers: &appliers{}, Options: Options{azure: a.http}, workload: workload{credential: own}}
+	for address, want := range map[string]string{"https://evil.example": "AKS gives no kubeconfig", "http://evil.example": "AKS gives no kubeconfig", api.URL: ""} {
+		cm := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{UID: types.UID(address)}, Data: map[string]string{"cluster": id, "address": address, "ca.crt": "ca"}}
+		switch _, err := controller.aksCluster(t.Context(), cm, ""); {
+		case want == "" && err != nil, want != "" && (err == nil || !strings.Contains(err.Error(), want)):
+			t.Errorf("the controller's own token to %s: %v", address, err)
+		}
 	}
 }
 
