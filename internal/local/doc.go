@@ -6,8 +6,9 @@
 //	preflight    nothing is started before everything that can be checked has been
 //	azure        the emulator; then, through its REST APIs, what iac/*.bicep makes on Azure
 //	cluster      sluice-cluster, whose token issuer the emulator publishes
-//	repository   the bare repository: the sample, sealed for the vault, or the user's committed HEAD
-//	install      <path>/flux-system, applied as bootstrap does
+//	repository   the bare repository: the sample, sealed for the vault, or the user's committed HEAD; bootstrap's commit
+//	             on top of it, pushed to the Git server by package onboard
+//	install      <path>/flux-system, applied by package onboard
 //	controller   the node starts the Deployment
 //	sync         every Kustomization Ready at the head revision (done by the waiting `up` itself)
 //

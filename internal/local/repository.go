@@ -11,10 +11,11 @@ import (
 	"github.com/sluice-gitops/sluice/internal/bootstrap"
 	"github.com/sluice-gitops/sluice/internal/event"
 	"github.com/sluice-gitops/sluice/internal/fault"
+	"github.com/sluice-gitops/sluice/internal/githost/gitpush"
 	"github.com/sluice-gitops/sluice/internal/local/gitexec"
 	"github.com/sluice-gitops/sluice/internal/local/gitrepo"
 	"github.com/sluice-gitops/sluice/internal/local/state"
-	"github.com/sluice-gitops/sluice/internal/source"
+	"github.com/sluice-gitops/sluice/internal/onboard"
 )
 
 // author is whom the platform's own commits are by.
@@ -49,77 +50,65 @@ func takeOver(ctx context.Context, o Options, r state.Record) error {
 	return nil
 }
 
-// repository makes or updates the platform's repository and returns its head as a tree. In a user's own repository only
-// the components and the sync are written, and kustomization.yaml where there is none.
-func (s *supervisor) repository(ctx context.Context, step *event.Step) (source.Tree, string, error) {
+// repository makes the platform's repository where there is none, and bootstraps it: bootstrap's own commit, pushed to
+// the platform's Git server. In a user's own repository only the components and the sync are written, and
+// kustomization.yaml where there is none. The working copy comes along; the user's changes in it are kept.
+func (s *supervisor) repository(ctx context.Context, step *event.Step) (manifests, string, error) {
 	rec := s.rec.Get()
 	repo := repositoryOf(s.o.Dir, rec.Ports)
 	detail := "the sample, its secret sealed for " + rec.Azure.Vault
-	if _, err := os.Stat(s.o.Dir.Repository()); errors.Is(err, fs.ErrNotExist) {
+	_, err := os.Stat(s.o.Dir.Repository())
+	found := err == nil
+	if errors.Is(err, fs.ErrNotExist) {
 		step.Progress("sealing the sample's secret")
-		files, err := sampleFiles(ctx, rec, s.o.Version, s.sealing)
+		files, err := sampleFiles(ctx, s.sealing)
 		if err != nil {
-			return nil, "", err
+			return manifests{}, "", err
 		}
 		if _, err := repo.Create(ctx, files, "Add the sample"); err != nil {
-			return nil, "", err
+			return manifests{}, "", err
 		}
-	} else {
-		changed, err := s.refresh(ctx, repo, rec)
-		if err != nil {
-			return nil, "", err
-		}
+	}
+	p, err := onboard.Publish(ctx, bootstrapRequest(rec, s.o.Version, repo.Admit, tell(step, s.sink)))
+	switch {
+	case errors.Is(err, onboard.ErrDoesNotBuild):
+		return manifests{broken: err}, "unchanged: its flux-system folder does not build", repo.EnsureWork(ctx)
+	case err != nil:
+		return manifests{}, "", err
+	case p.Changed:
+		err = repo.Follow(ctx)
+	default:
+		err = repo.EnsureWork(ctx)
+	}
+	switch {
+	case found && p.Changed:
+		detail = "components and sync brought up to date"
+	case found:
 		detail = "unchanged"
-		if changed {
-			detail = "components and sync brought up to date"
-		}
 	}
-	step.Progress("reading the head")
-	head, err := s.fetch(ctx, rec)
-	if err != nil {
-		return nil, "", err
-	}
-	return head.Tree, detail, nil
+	return manifests{Published: p}, detail, err
 }
 
-// refresh commits the components and the sync where they differ from what this cluster and this version need.
-func (s *supervisor) refresh(ctx context.Context, repo gitrepo.Repo, rec state.Record) (bool, error) {
-	head, err := s.fetch(ctx, rec)
-	if err != nil {
-		return false, err
+// bootstrapRequest is the bootstrap of the platform's repository, which needs no credentials. The sample gets the
+// identity's ids; a user's own repository has, or lacks, patches of its own.
+func bootstrapRequest(r state.Record, version string, admit func(context.Context, []string) error, say onboard.Say) *onboard.Request {
+	url := repositoryURL(r.Ports)
+	req := &onboard.Request{
+		Remote: gitpush.Remote{URL: url},
+		Manifests: bootstrap.Repository{
+			Components: bootstrap.Options{Version: version},
+			Sync:       bootstrap.SyncOptions{URL: url, Branch: branch, Path: r.Options.Path},
+		},
+		Commit: gitpush.Change{Message: "Follow this platform: components and sync of Sluice " + version + "\n", AuthorName: author.Name, AuthorEmail: author.Email},
+		// The cluster is the platform's own: what a user's repository put there of Flux gives way to what up installs.
+		ReplaceFlux: true,
+		Admit:       admit,
+		Say:         say,
 	}
-	var id *bootstrap.Identity
-	if rec.Options.Repo == "" {
-		id = identityOf(rec.Azure)
+	if r.Options.Repo == "" {
+		req.Manifests.Identity = &bootstrap.Identity{ClientID: r.Azure.ClientID, TenantID: r.Azure.TenantID}
 	}
-	files, err := fluxSystem(rec, s.o.Version, id, treeFS{head.Tree})
-	if err != nil {
-		return false, err
-	}
-	return repo.Commit(ctx, files, nil, "Follow this platform: components and sync of Sluice "+s.o.Version)
-}
-
-// fetch reads the head as the controller will: over HTTP, into a mirror of its own.
-func (s *supervisor) fetch(ctx context.Context, rec state.Record) (*source.Revision, error) {
-	m, err := source.OpenMirror(s.o.Dir.Node("bootstrap"))
-	if err != nil {
-		return nil, err
-	}
-	return m.Fetch(ctx, source.Spec{URL: repositoryURL(rec.Ports), Branch: branch}, nil)
-}
-
-// treeFS lets bootstrap read single files of a revision.
-type treeFS struct{ tree source.Tree }
-
-// ReadFile implements fs.ReadFileFS.
-func (t treeFS) ReadFile(name string) ([]byte, error) {
-	data, _, err := t.tree.ReadFile(name)
-	return data, err
-}
-
-// Open implements fs.FS, for ReadFile's sake only.
-func (t treeFS) Open(name string) (fs.File, error) {
-	return nil, &fs.PathError{Op: "open", Path: name, Err: errors.ErrUnsupported}
+	return req
 }
 
 // headRevision names the head of the platform's repository as Flux does.

@@ -11,10 +11,8 @@ import (
 
 	"github.com/sluice-gitops/sluice/examples/aks"
 	"github.com/sluice-gitops/sluice/internal/azure/keyvault"
-	"github.com/sluice-gitops/sluice/internal/bootstrap"
 	"github.com/sluice-gitops/sluice/internal/keyring"
 	"github.com/sluice-gitops/sluice/internal/local/gitrepo"
-	"github.com/sluice-gitops/sluice/internal/local/state"
 	"github.com/sluice-gitops/sluice/internal/sops"
 )
 
@@ -24,24 +22,9 @@ const branch = gitrepo.Branch
 // encryptedRegex is what of a manifest is sealed: the rule of the article and of most repositories.
 const encryptedRegex = "^(data|stringData)$"
 
-// fluxSystem gives the files that bind a repository to this cluster: components and sync, for the cluster's folder.
-func fluxSystem(r state.Record, version string, id *bootstrap.Identity, existing fs.FS) (map[string][]byte, error) {
-	return bootstrap.Files(bootstrap.Repository{
-		Components: bootstrap.Options{Version: version},
-		Sync:       bootstrap.SyncOptions{URL: repositoryURL(r.Ports), Branch: branch, Path: r.Options.Path},
-		Identity:   id,
-		Existing:   existing,
-	})
-}
-
-// identityOf is what the sample's placeholders stand for; ids that a user filled in are left alone.
-func identityOf(a state.Azure) *bootstrap.Identity {
-	return &bootstrap.Identity{ClientID: a.ClientID, TenantID: a.TenantID}
-}
-
-// sampleFiles gives the sample repository for this platform: the identity's ids filled in, and the secret sealed in
-// memory, so that its clear text is never in a file or a Git object.
-func sampleFiles(ctx context.Context, r state.Record, version string, s sealing) (map[string][]byte, error) {
+// sampleFiles gives the sample repository for this platform as its user would commit it before the bootstrap: with the
+// secret sealed in memory, so that its clear text is never in a file or a Git object.
+func sampleFiles(ctx context.Context, s sealing) (map[string][]byte, error) {
 	files := map[string][]byte{}
 	err := fs.WalkDir(aks.Files(), ".", func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
@@ -52,13 +35,6 @@ func sampleFiles(ctx context.Context, r state.Record, version string, s sealing)
 	})
 	if err != nil {
 		return nil, err
-	}
-	own, err := fluxSystem(r, version, identityOf(r.Azure), aks.Files())
-	if err != nil {
-		return nil, err
-	}
-	for path, data := range own {
-		files[path] = data
 	}
 	files[aks.SecretPath], err = s.seal(ctx, aks.SecretPath, withoutHeader(files[aks.SecretPath]))
 	return files, err

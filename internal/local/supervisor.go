@@ -11,13 +11,14 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-gitops/sluice/internal/emulator"
 	"github.com/sluice-gitops/sluice/internal/event"
 	"github.com/sluice-gitops/sluice/internal/local/node"
 	"github.com/sluice-gitops/sluice/internal/local/process"
 	"github.com/sluice-gitops/sluice/internal/local/state"
-	"github.com/sluice-gitops/sluice/internal/source"
+	"github.com/sluice-gitops/sluice/internal/onboard"
 )
 
 // supervisor is the one process that holds a platform together.
@@ -95,7 +96,7 @@ func (s *supervisor) run(ctx context.Context, started func()) error {
 // startAll brings the platform up step by step; see the package comment.
 func (s *supervisor) startAll(ctx context.Context) error {
 	var admin *rest.Config
-	var tree source.Tree
+	var found manifests
 	if err := s.openServers(); err != nil {
 		return s.step(ctx, "servers", "Emulator and Git server", func(*event.Step) (string, error) { return "", err })
 	}
@@ -118,14 +119,14 @@ func (s *supervisor) startAll(ctx context.Context) error {
 			return err
 		}
 		return s.step(gctx, "repository", "Git repository", func(st *event.Step) (detail string, err error) {
-			tree, detail, err = s.repository(gctx, st)
+			found, detail, err = s.repository(gctx, st)
 			return detail, err
 		})
 	})
 	if err := g.Wait(); err != nil {
 		return err
 	}
-	return s.startController(ctx, admin, tree)
+	return s.startController(ctx, admin, found)
 }
 
 // step runs one step and tells how it went. A failure that only follows from another's, or from an interruption, is
@@ -176,10 +177,14 @@ func (s *supervisor) openServers() error {
 	return nil
 }
 
-func (s *supervisor) startController(ctx context.Context, admin *rest.Config, tree source.Tree) error {
+func (s *supervisor) startController(ctx context.Context, admin *rest.Config, m manifests) error {
 	rec := s.rec.Get()
 	err := s.step(ctx, "install", "Components", func(st *event.Step) (string, error) {
-		n, err := install(ctx, admin, tree, rec.Options.Path, st, s.sink)
+		c, err := client.New(admin, client.Options{Scheme: onboard.Scheme})
+		if err != nil {
+			return "", err
+		}
+		n, err := m.install(ctx, c, st, s.sink)
 		return plural(n, "object"), err
 	})
 	if err != nil {

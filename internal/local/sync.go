@@ -21,6 +21,7 @@ import (
 	"github.com/sluice-gitops/sluice/internal/fault"
 	"github.com/sluice-gitops/sluice/internal/local/node"
 	"github.com/sluice-gitops/sluice/internal/local/state"
+	"github.com/sluice-gitops/sluice/internal/onboard"
 )
 
 // waitSynced waits until every source and Kustomization that isn't suspended is Ready at its newest revision: for those
@@ -31,7 +32,7 @@ func waitSynced(ctx context.Context, d state.Dir, step *event.Step) (string, err
 	if err != nil {
 		return "", err
 	}
-	c, err := client.New(cfg, client.Options{Scheme: scheme})
+	c, err := client.New(cfg, client.Options{Scheme: onboard.Scheme})
 	if err != nil {
 		return "", err
 	}
@@ -189,7 +190,7 @@ func SampleSecret(ctx context.Context, d state.Dir) (value string, ok bool) {
 	if err != nil {
 		return "", false
 	}
-	c, err := client.New(cfg, client.Options{Scheme: scheme})
+	c, err := client.New(cfg, client.Options{Scheme: onboard.Scheme})
 	if err != nil {
 		return "", false
 	}

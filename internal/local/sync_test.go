@@ -12,6 +12,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+
+	"github.com/sluice-gitops/sluice/internal/onboard"
 )
 
 const (
@@ -84,7 +86,7 @@ func TestSyncedSaysWhatIsMissing(t *testing.T) {
 		}, "bad CEL"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := fake.NewClientBuilder().WithScheme(scheme).WithObjects(repo(tt.repo), kustomization(tt.ks)).Build()
+			c := fake.NewClientBuilder().WithScheme(onboard.Scheme).WithObjects(repo(tt.repo), kustomization(tt.ks)).Build()
 			err := synced(context.Background(), c, platformURL, headNow)
 			if (tt.want == "") != (err == nil) || (err != nil && !strings.Contains(err.Error(), tt.want)) {
 				t.Errorf("got %v, want %q", err, tt.want)
@@ -98,7 +100,7 @@ func TestSyncedSaysWhatIsMissing(t *testing.T) {
 }
 
 func TestAnEmptyClusterIsNotSynced(t *testing.T) {
-	c := fake.NewClientBuilder().WithScheme(scheme).WithObjects(repo(nil)).Build()
+	c := fake.NewClientBuilder().WithScheme(onboard.Scheme).WithObjects(repo(nil)).Build()
 	if err := synced(context.Background(), client.Reader(c), platformURL, headNow); err == nil {
 		t.Error("a cluster without Kustomizations counts as synced")
 	}

@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-gitops/sluice/internal/local/state"
+	"github.com/sluice-gitops/sluice/internal/onboard"
 )
 
 // repositoryURL is where the cluster and the user find the platform's repository.
@@ -57,7 +58,7 @@ func reask(ctx context.Context, cfg *rest.Config) error {
 
 // announce annotates the chosen sources and Kustomizations with a reconcile request of now.
 func announce(ctx context.Context, cfg *rest.Config, chosen func(client.Object) bool) error {
-	c, err := client.New(cfg, client.Options{Scheme: scheme})
+	c, err := client.New(cfg, client.Options{Scheme: onboard.Scheme})
 	if err != nil {
 		return err
 	}

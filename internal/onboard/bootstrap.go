@@ -3,20 +3,16 @@ package onboard
 import (
 	"context"
 	"errors"
-	"io/fs"
-	"path"
 	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-gitops/sluice/internal/bootstrap"
 	"github.com/sluice-gitops/sluice/internal/fault"
 	"github.com/sluice-gitops/sluice/internal/githost/gitpush"
-	"github.com/sluice-gitops/sluice/internal/render"
 )
 
 // controller is the name of the Deployment and of the ServiceAccount.
@@ -28,8 +24,12 @@ type Request struct {
 	Remote gitpush.Remote
 
 	Manifests   bootstrap.Repository // what to write; Existing is set here
-	Commit      gitpush.Change       // message, author and signer; Files is set here
+	Commit      gitpush.Change       // message, author and signer; Files and Check are set here
 	ReplaceFlux bool
+
+	// Admit is shown the paths that are about to change, before anything is pushed, and may refuse; nil: all may change.
+	// It is asked again after a lost race.
+	Admit func(ctx context.Context, paths []string) error
 
 	// Credentials returns the data of the Secret that the cluster fetches with, given what it holds already (nil: there
 	// is none). It is asked once, before anything is pushed; nil data leaves things as they are.
@@ -54,20 +54,20 @@ func Bootstrap(ctx context.Context, r *Request) error {
 	if err != nil {
 		return err
 	}
-	head, objects, err := r.commit(ctx)
+	p, err := Publish(ctx, r)
 	if err != nil {
 		return err
 	}
-	if err := r.install(ctx, flux, secret, stage(objects)); err != nil {
+	if err := r.install(ctx, flux, secret, stage(p.objects)); err != nil {
 		return err
 	}
-	if err := r.follow(ctx, head); err != nil {
+	if err := r.follow(ctx, p.Head); err != nil {
 		return err
 	}
 	if r.Trial != nil {
-		return r.Trial(ctx, r, head)
+		return r.Trial(ctx, r, p.Head)
 	}
-	return TryDecryption(ctx, r, head)
+	return TryDecryption(ctx, r, p.Head)
 }
 
 func (r *Request) namespace() string {
@@ -121,48 +121,6 @@ func (r *Request) credentials(ctx context.Context) (map[string][]byte, error) {
 		s.Data = map[string][]byte{}
 	}
 	return r.Credentials(ctx, s.Data)
-}
-
-// commit pushes the manifests and returns the head that holds them, with its flux-system folder as objects. The folder
-// is built before it is pushed: what would not build is not published.
-func (r *Request) commit(ctx context.Context) (*gitpush.Head, []*unstructured.Unstructured, error) {
-	change := r.Commit
-	change.Files = func(existing fs.FS) (map[string][]byte, error) {
-		m := r.Manifests
-		m.Existing = existing
-		return bootstrap.Files(m)
-	}
-	var objects []*unstructured.Unstructured
-	change.Check = func(head *gitpush.Head) (err error) {
-		objects, err = r.build(ctx, head)
-		return err
-	}
-	r.Say("►", "reading branch %q of %s", r.branch(), r.Remote.URL)
-	res, err := r.Remote.Commit(ctx, r.branch(), change)
-	if err != nil {
-		return nil, nil, err
-	}
-	switch {
-	case !res.Changed:
-		r.Say("✔", "components and sync are up to date: no commit")
-	case res.Rebased > 0:
-		r.Say("✔", "committed and pushed %s, on top of what others pushed meanwhile", res.Head.Commit)
-	default:
-		r.Say("✔", "committed and pushed %s", res.Head.Commit)
-	}
-	return res.Head, objects, nil
-}
-
-func (r *Request) build(ctx context.Context, head *gitpush.Head) ([]*unstructured.Unstructured, error) {
-	folder := path.Join(path.Clean("/" + r.Manifests.Sync.Path)[1:], bootstrap.Folder)
-	res, err := render.Render(ctx, render.Request{Tree: head.Tree(), Path: folder})
-	if err != nil {
-		f := &fault.Fault{Code: "SLU-RENDER-030", Hop: fault.HopRender, File: folder + "/" + bootstrap.KustomizationFile, Exit: fault.ExitNo,
-			Seen: "the folder does not build with the new components; nothing was pushed", Why: err.Error(),
-			Fix: "correct the patches that it lists (Flux's source-controller, for one, is not there any more), push, and run the command again", Err: err}
-		return nil, f
-	}
-	return res.Objects, nil
 }
 
 // install applies the definitions, the Secret and the patched components, and the sync last.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"maps"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -87,7 +88,7 @@ func (h *Head) with(files map[string][]byte, c Change) (*Head, []plumbing.Hash, 
 	if h.tree != nil {
 		root = h.tree.Hash
 	}
-	changed, err := w.dir(root, files)
+	changed, err := w.dir("", root, files)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -136,8 +137,8 @@ type writing struct {
 	made  []plumbing.Hash
 }
 
-// dir writes the directory at hash (zero: none) with the files in it, leaving every other entry as it is.
-func (w *writing) dir(hash plumbing.Hash, files map[string][]byte) (plumbing.Hash, error) {
+// dir writes the directory at hash (zero: none) with the files in it, leaving every other entry as it is. at is its path.
+func (w *writing) dir(at string, hash plumbing.Hash, files map[string][]byte) (plumbing.Hash, error) {
 	t := &object.Tree{}
 	if !hash.IsZero() {
 		was, err := object.GetTree(w.store, hash)
@@ -155,16 +156,18 @@ func (w *writing) dir(hash plumbing.Hash, files map[string][]byte) (plumbing.Has
 			below[dir][rest] = files[name]
 			continue
 		}
-		if err := w.file(t, name, files[name]); err != nil {
+		if err := w.file(t, at, name, files[name]); err != nil {
 			return hash, err
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(below)) {
 		var was plumbing.Hash
-		if e := find(t, name); e != nil && e.Mode == filemode.Dir {
+		if e := find(t, name); e != nil && e.Mode != filemode.Dir {
+			return hash, inTheWay(path.Join(at, name), "a file", "a folder")
+		} else if e != nil {
 			was = e.Hash
 		}
-		now, err := w.dir(was, below[name])
+		now, err := w.dir(path.Join(at, name), was, below[name])
 		if err != nil {
 			return hash, err
 		}
@@ -174,7 +177,7 @@ func (w *writing) dir(hash plumbing.Hash, files map[string][]byte) (plumbing.Has
 	return w.keep(t)
 }
 
-func (w *writing) file(t *object.Tree, name string, data []byte) error {
+func (w *writing) file(t *object.Tree, at, name string, data []byte) error {
 	o := w.store.NewEncodedObject()
 	o.SetType(plumbing.BlobObject)
 	writer, err := o.Writer()
@@ -185,7 +188,9 @@ func (w *writing) file(t *object.Tree, name string, data []byte) error {
 		return err
 	}
 	mode := filemode.Regular
-	if e := find(t, name); e != nil && e.Mode == filemode.Executable {
+	if e := find(t, name); e != nil && e.Mode == filemode.Dir {
+		return inTheWay(path.Join(at, name), "a folder", "a file")
+	} else if e != nil && e.Mode == filemode.Executable {
 		mode = e.Mode
 	}
 	hash, err := w.set(o)
@@ -210,6 +215,11 @@ func (w *writing) set(o plumbing.EncodedObject) (plumbing.Hash, error) {
 	}
 	w.made = append(w.made, o.Hash())
 	return w.store.SetEncodedObject(o)
+}
+
+// inTheWay refuses to replace what is not of the kind that is to be written: it is not ours to delete.
+func inTheWay(name, is, want string) error {
+	return gitFault("SLU-GIT-045", name+" is "+is+" in the repository", "it has to be "+want, "git mv "+name+" "+name+".old, commit, push, and run the command again", nil)
 }
 
 func find(t *object.Tree, name string) *object.TreeEntry {

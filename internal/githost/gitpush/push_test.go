@@ -109,6 +109,17 @@ func TestCommitKeepsEverythingElse(t *testing.T) {
 	}
 }
 
+func TestCommitDeletesNoFileForAFolderNorAFolderForAFile(t *testing.T) {
+	s := gitserver.New(t)
+	before := s.Commit(map[string]string{"gitops/aks": "a file", "docs/x/y": "in a folder"})
+	for name, says := range map[string]string{"gitops/aks/flux-system/a.yaml": "gitops/aks is a file", "docs/x": "docs/x is a folder"} {
+		refused(t, https(s), change(map[string]string{name: "new"}), "SLU-GIT-045", says)
+	}
+	if at := s.Git("rev-parse", "main"); at != before {
+		t.Errorf("main is at %s, want %s", at, before)
+	}
+}
+
 func TestPushThatLostARaceIsMadeAgainOnTheNewHead(t *testing.T) {
 	s := gitserver.New(t)
 	s.Commit(map[string]string{"a": "1"})

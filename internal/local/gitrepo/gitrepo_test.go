@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net/http/httptest"
 	"os"
 	"os/exec"
@@ -14,6 +15,7 @@ import (
 	"testing"
 
 	"github.com/sluice-gitops/sluice/internal/fault"
+	"github.com/sluice-gitops/sluice/internal/githost/gitpush"
 	"github.com/sluice-gitops/sluice/internal/local/gitexec"
 	"github.com/sluice-gitops/sluice/internal/local/githttp"
 )
@@ -93,7 +95,19 @@ func wantFault(t *testing.T, err error, code string, says ...string) {
 	}
 }
 
-// bytesOf makes Create's and Commit's argument.
+// publish pushes files onto main as the platform does: asked first, and the working copy brought along.
+func publish(t *testing.T, r Repo, files map[string][]byte) error {
+	t.Helper()
+	if err := r.Admit(t.Context(), slices.Sorted(maps.Keys(files))); err != nil {
+		return err
+	}
+	_, err := gitpush.Remote{URL: r.Origin}.Commit(t.Context(), Branch, gitpush.Change{Message: "second\n", AuthorName: platform.Name, AuthorEmail: platform.Email,
+		Files: func(fs.FS) (map[string][]byte, error) { return files, nil }})
+	check(t, err)
+	return r.Follow(t.Context())
+}
+
+// bytesOf makes Create's argument.
 func bytesOf(pairs ...string) map[string][]byte {
 	files := map[string][]byte{}
 	for i := 0; i < len(pairs); i += 2 {
@@ -184,8 +198,7 @@ func TestUserConfigurationStaysOutOfThePlatformsCommits(t *testing.T) {
 	t.Setenv("GIT_DIR", "/nonexistent")
 	t.Setenv("GIT_AUTHOR_NAME", "Mallory")
 	r := created(t, bytesOf("a", "1\n"))
-	_, err := r.Commit(t.Context(), bytesOf("a", "2\n"), nil, "second")
-	check(t, err)
+	check(t, publish(t, r, bytesOf("a", "2\n")))
 	if _, err := os.Stat(trap); err == nil {
 		t.Error("a hook of the user's ran")
 	}
@@ -214,23 +227,17 @@ func TestUserWithoutAnIdentityCanCommit(t *testing.T) {
 	}
 }
 
-func TestCommitWritesOnlyWhatDiffers(t *testing.T) {
-	r := created(t, bytesOf("a", "1", "dir/b", "1", "gone", "1"))
+func TestWorkingCopyFollowsWhatThePlatformPushes(t *testing.T) {
+	r := created(t, bytesOf("a", "1", "dir/b", "1"))
 	check(t, os.Chmod(filepath.Join(r.Work, "a"), 0o755))
 	git(t, r.Work, "commit", "-q", "-am", "executable")
 	git(t, r.Work, "push", "-q")
 	before := git(t, r.Bare, "rev-parse", "main")
-	changed, err := r.Commit(t.Context(), bytesOf("a", "1", "dir/b", "1"), []string{"never/was"}, "nothing")
-	check(t, err)
-	if changed || git(t, r.Bare, "rev-parse", "main") != before {
-		t.Error("a commit without a change was made")
-	}
-	changed, err = r.Commit(t.Context(), bytesOf("a", "2", "dir/b", "1", "dir/new", "3"), []string{"gone"}, "second")
-	check(t, err)
-	if !changed || git(t, r.Bare, "rev-parse", "main~1") != before {
+	check(t, publish(t, r, bytesOf("a", "2", "dir/b", "1", "dir/new", "3")))
+	if git(t, r.Bare, "rev-parse", "main~1") != before {
 		t.Error("no commit on top was made")
 	}
-	if got := git(t, r.Work, "show", "--format=%s", "--raw", "--no-abbrev", "--name-status", "HEAD"); got != "second\n\nM\ta\nA\tdir/new\nD\tgone" {
+	if got := git(t, r.Work, "show", "--format=%s", "--raw", "--no-abbrev", "--name-status", "HEAD"); got != "second\n\nM\ta\nA\tdir/new" {
 		t.Errorf("commit: %s", got)
 	}
 	if got := git(t, r.Work, "status", "--porcelain", "--branch"); got != "## main...origin/main" {
@@ -239,17 +246,17 @@ func TestCommitWritesOnlyWhatDiffers(t *testing.T) {
 	if info, _ := os.Stat(filepath.Join(r.Work, "a")); info.Mode()&0o100 == 0 {
 		t.Error("the executable bit was lost")
 	}
+	git(t, r.Bare, "fsck", "--strict")
 }
 
-func TestCommitKeepsTheUsersUncommittedWork(t *testing.T) {
+func TestPublishingKeepsTheUsersUncommittedWork(t *testing.T) {
 	r := created(t, bytesOf("a", "1", "mine", "1", "staged", "1"))
 	write(t, r.Work, "mine", "edited")
 	write(t, r.Work, "staged", "edited")
 	write(t, r.Work, "untracked", "new")
 	git(t, r.Work, "add", "staged")
-	changed, err := r.Commit(t.Context(), bytesOf("a", "2"), nil, "second")
-	check(t, err)
-	if !changed || read(t, r.Work, "a") != "2" || read(t, r.Work, "mine") != "edited" {
+	check(t, publish(t, r, bytesOf("a", "2")))
+	if read(t, r.Work, "a") != "2" || read(t, r.Work, "mine") != "edited" {
 		t.Error("the working copy is not as it should be")
 	}
 	if got := git(t, r.Work, "status", "--porcelain"); got != "M mine\nM  staged\n?? untracked" && got != " M mine\nM  staged\n?? untracked" {
@@ -257,7 +264,7 @@ func TestCommitKeepsTheUsersUncommittedWork(t *testing.T) {
 	}
 }
 
-func TestCommitRefusesToCollideWithTheUser(t *testing.T) {
+func TestPublishingIsRefusedWhereItWouldCollideWithTheUser(t *testing.T) {
 	for name, tt := range map[string]struct {
 		act  func(t *testing.T, r Repo)
 		code string
@@ -275,21 +282,19 @@ func TestCommitRefusesToCollideWithTheUser(t *testing.T) {
 			write(t, r.Work, ".git/info/exclude", "dir/")
 			write(t, r.Work, "dir/new", "mine")
 		}, "SLU-PLATFORM-033", nil},
-		"edited to be removed": {func(t *testing.T, r Repo) { write(t, r.Work, "gone", "mine") }, "SLU-PLATFORM-033", []string{"gone"}},
-		"unpushed":             {func(t *testing.T, r Repo) { commit(t, r.Work, "mine", "mine") }, "SLU-PLATFORM-032", []string{"push"}},
+		"unpushed": {func(t *testing.T, r Repo) { commit(t, r.Work, "mine", "mine") }, "SLU-PLATFORM-032", []string{"push"}},
 		"diverged": {func(t *testing.T, r Repo) {
 			commit(t, r.Work, "theirs", "x")
 			git(t, r.Work, "push", "-q")
 			git(t, r.Work, "reset", "-q", "--hard", "HEAD~1")
 			commit(t, r.Work, "mine", "mine")
 		}, "SLU-PLATFORM-032", []string{"pull --rebase"}},
-		"a file where a folder is needed": {func(t *testing.T, r Repo) { commit(t, r.Work, "dir", "file"); git(t, r.Work, "push", "-q") }, "SLU-PLATFORM-030", nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := created(t, bytesOf("a", "1", "gone", "1"))
+			r := created(t, bytesOf("a", "1"))
 			tt.act(t, r)
 			head, disk := git(t, r.Bare, "rev-parse", "main"), snapshot(t, r.Work, ".git")
-			_, err := r.Commit(t.Context(), bytesOf("a", "2", "dir/new", "2"), []string{"gone"}, "second")
+			err := publish(t, r, bytesOf("a", "2", "dir/new", "2"))
 			wantFault(t, err, tt.code, tt.says...)
 			if git(t, r.Bare, "rev-parse", "main") != head {
 				t.Error("main moved")
@@ -301,25 +306,23 @@ func TestCommitRefusesToCollideWithTheUser(t *testing.T) {
 	}
 }
 
-func TestCommitBringsAWorkingCopyAlongThatIsBehind(t *testing.T) {
+func TestPublishingBringsAWorkingCopyAlongThatIsBehind(t *testing.T) {
 	r := created(t, bytesOf("a", "1"))
 	other := filepath.Join(t.TempDir(), "other")
 	git(t, "", "clone", "-q", r.Origin, other)
 	commit(t, other, "theirs", "x")
 	git(t, other, "push", "-q")
-	_, err := r.Commit(t.Context(), bytesOf("a", "2"), nil, "second")
-	check(t, err)
+	check(t, publish(t, r, bytesOf("a", "2")))
 	if read(t, r.Work, "a") != "2" || read(t, r.Work, "theirs") != "x" {
 		t.Error("the working copy is behind")
 	}
 }
 
-func TestCommitLeavesAnotherBranchAlone(t *testing.T) {
+func TestPublishingLeavesAnotherBranchAlone(t *testing.T) {
 	r := created(t, bytesOf("a", "1"))
 	git(t, r.Work, "switch", "-q", "-c", "feature")
 	mine := commit(t, r.Work, "a", "mine")
-	_, err := r.Commit(t.Context(), bytesOf("a", "2"), nil, "second")
-	check(t, err)
+	check(t, publish(t, r, bytesOf("a", "2")))
 	if git(t, r.Work, "rev-parse", "HEAD") != mine || read(t, r.Work, "a") != "mine" {
 		t.Error("the feature branch moved")
 	}
@@ -329,13 +332,9 @@ func TestCommitLeavesAnotherBranchAlone(t *testing.T) {
 }
 
 func TestPathsThatLeadOutAreRefused(t *testing.T) {
-	r := created(t, bytesOf("a", "1"))
 	for _, name := range []string{"../x", "/x", "", ".", "a/../b", "./a", ".git/config", "x/.GIT/y", "a\nb", "dir/"} {
-		if _, err := r.Commit(t.Context(), bytesOf(name, "x"), nil, "m"); err == nil {
+		if _, err := newRepo(t).Create(t.Context(), bytesOf(name, "x"), "m"); err == nil {
 			t.Errorf("%q was committed", name)
-		}
-		if _, err := r.Commit(t.Context(), nil, []string{name}, "m"); err == nil {
-			t.Errorf("%q was removed", name)
 		}
 	}
 }

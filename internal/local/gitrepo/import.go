@@ -69,9 +69,9 @@ func (r Repo) Import(ctx context.Context, source, path string) (*Imported, error
 		if err != nil {
 			return nil, err
 		}
-		return got, r.ensureWork(ctx)
+		return got, r.EnsureWork(ctx)
 	}
-	if err := r.ensureWork(ctx); err != nil {
+	if err := r.EnsureWork(ctx); err != nil {
 		return nil, err
 	}
 	got.Changed, err = r.setBack(ctx, source, head, got.Commit)

@@ -1,9 +1,11 @@
 // Package gitrepo looks after the local platform's repository: a bare one that the Git server serves, and the user's
-// working copy beside it. It makes them, takes a user's own repository in, and commits the platform's files.
+// working copy beside it. It makes them, takes a user's own repository in, and keeps the working copy in step with what
+// the platform pushes.
 //
-// It stands at the very beginning of the way of the data, in the place of the person who pushes. It refuses to write to
-// the repository it imports from, to overwrite what the user changed and did not commit, to push what the user did not
-// push, and to let the user's Git configuration, hooks or signing into its own commits.
+// It stands at the very beginning of the way of the data, in the place of the person who pushes. It makes no commit but
+// the first: the manifests come over the Git server, as every other change does. It refuses to write to the repository
+// it imports from, to overwrite what the user changed and did not commit, to let the platform push past what the user
+// did not push, and to let the user's Git configuration, hooks or signing into what it does.
 package gitrepo
 
 import (
@@ -43,7 +45,7 @@ type Author struct{ Name, Email string }
 // and the working copy. Where they exist they are left as they are, but for a missing working copy, which is made, and
 // its origin, which is corrected. created tells whether the first commit was made. A crash leaves nothing half-made.
 func (r Repo) Create(ctx context.Context, files map[string][]byte, message string) (created bool, err error) {
-	if err := checkPaths(files, nil); err != nil {
+	if err := checkPaths(files); err != nil {
 		return false, err
 	}
 	head, err := r.head(ctx)
@@ -52,14 +54,14 @@ func (r Repo) Create(ctx context.Context, files map[string][]byte, message strin
 	}
 	if head == "" {
 		err := r.build(ctx, func(bare string) error {
-			return fastImport(ctx, bare, change{files: files, message: message, author: r.Author})
+			return fastImport(ctx, bare, first{files: files, message: message, author: r.Author})
 		})
 		if err != nil {
 			return false, err
 		}
 		created = true
 	}
-	return created, r.ensureWork(ctx)
+	return created, r.EnsureWork(ctx)
 }
 
 // head is the commit that main of the bare repository is at; empty without one.
@@ -98,13 +100,8 @@ func (r Repo) build(ctx context.Context, fill func(bare string) error) error {
 }
 
 // checkPaths refuses paths that Git would refuse too, or that lead out of the working copy.
-func checkPaths(files map[string][]byte, removed []string) error {
+func checkPaths(files map[string][]byte) error {
 	for name := range files {
-		if !cleanPath(name) {
-			return fmt.Errorf("%q is not a clean relative path", name)
-		}
-	}
-	for _, name := range removed {
 		if !cleanPath(name) {
 			return fmt.Errorf("%q is not a clean relative path", name)
 		}

@@ -11,9 +11,9 @@ import (
 	"github.com/sluice-gitops/sluice/internal/local/gitexec"
 )
 
-// ensureWork makes the working copy if there is none, and sees to its origin. It is cloned from the folder, not from
+// EnsureWork makes the working copy if there is none, and sees to its origin, and leaves it alone otherwise. It is cloned from the folder, not from
 // the URL: the Git server may not be up yet.
-func (r Repo) ensureWork(ctx context.Context) error {
+func (r Repo) EnsureWork(ctx context.Context) error {
 	entries, err := os.ReadDir(r.Work)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
@@ -86,8 +86,17 @@ func (r Repo) track(ctx context.Context) error {
 	return nil
 }
 
-// workReady gives a fault if a commit on head that touches names would collide with what the user is doing.
-func (r Repo) workReady(ctx context.Context, head string, names []string) error {
+// Admit tells whether the platform may push a change of names onto main: a fault when the working copy has uncommitted
+// changes in one of them, or commits that were not pushed. Both are the user's, and would get lost or published. A
+// working copy that stands on another branch is in nobody's way; a missing one is made.
+func (r Repo) Admit(ctx context.Context, names []string) error {
+	head, err := r.head(ctx)
+	if err != nil {
+		return err
+	}
+	if err := r.EnsureWork(ctx); err != nil {
+		return err
+	}
 	if err := r.track(ctx); err != nil {
 		return err
 	}
@@ -150,8 +159,9 @@ func status(ctx context.Context, dir string, args []string) ([]string, error) {
 	return names, nil
 }
 
-// follow moves a working copy that stands on main to where the bare repository is.
-func (r Repo) follow(ctx context.Context) error {
+// Follow moves a working copy that stands on main to where the bare repository is, after a push. What the user changed
+// and did not commit stays as it is, staged or not.
+func (r Repo) Follow(ctx context.Context) error {
 	if err := r.track(ctx); err != nil {
 		return err
 	}
