@@ -3,6 +3,7 @@ package reconcile
 import (
 	"context"
 	"errors"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -40,15 +41,27 @@ type server struct {
 	list  int
 	watch int
 	live  *watch.FakeWatcher
+	mu    sync.Mutex
+}
+
+// with lets f read or change the server.
+func (s *server) with(f func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f()
 }
 
 func (s *server) lister() toolscache.ListerWatcher {
 	return &toolscache.ListWatch{
 		ListWithContextFunc: func(context.Context, metav1.ListOptions) (runtime.Object, error) {
+			s.mu.Lock()
+			defer s.mu.Unlock()
 			s.list++
 			return &corev1.ConfigMapList{ListMeta: metav1.ListMeta{ResourceVersion: "1"}}, s.down
 		},
 		WatchFuncWithContext: func(_ context.Context, o metav1.ListOptions) (watch.Interface, error) {
+			s.mu.Lock()
+			defer s.mu.Unlock()
 			s.watch++
 			if s.down != nil {
 				return nil, s.down
@@ -79,29 +92,34 @@ func TestAWatchIsBackSoonAfterAnyOutage(t *testing.T) {
 				done := make(chan struct{})
 				go func() { defer close(done); i.RunWithContext(ctx) }()
 				time.Sleep(time.Minute) // of the bubble's clock
-				s.down = down
-				s.live.Stop()
+				s.with(func() { s.down = down; s.live.Stop() })
 				time.Sleep(time.Hour)
-				if asked := s.list + s.watch; asked > 2000 {
-					t.Errorf("it asked %d times in an hour", asked)
-				}
-				s.down = nil
+				s.with(func() {
+					if asked := s.list + s.watch; asked > 2000 {
+						t.Errorf("it asked %d times in an hour", asked)
+					}
+					s.down = nil
+				})
 				time.Sleep(soon)
-				s.live.Add(&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "x", Name: "y", ResourceVersion: "2"}})
+				s.with(func() {
+					s.live.Add(&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "x", Name: "y", ResourceVersion: "2"}})
+				})
 				time.Sleep(time.Millisecond)
 				if n := len(i.GetStore().List()); n != 1 {
 					t.Errorf("%v after the server's return the cache has %d objects", soon, n)
 				}
 				for range 100 { // cut as soon as it is open
-					s.live.Stop()
+					s.with(func() { s.live.Stop() })
 					time.Sleep(2 * time.Second)
 				}
-				opened := s.watch
-				s.live.Stop()
+				var opened int
+				s.with(func() { opened = s.watch; s.live.Stop() })
 				time.Sleep(2 * time.Second)
-				if s.watch == opened {
-					t.Error("a watch that was cut again and again was not opened again within 2 s")
-				}
+				s.with(func() {
+					if s.watch == opened {
+						t.Error("a watch that was cut again and again was not opened again within 2 s")
+					}
+				})
 				cancel()
 				<-done
 			})
