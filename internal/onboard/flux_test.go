@@ -2,6 +2,7 @@ package onboard_test
 
 import (
 	"bytes"
+	"context"
 	"os/exec"
 	"strings"
 	"testing"
@@ -96,7 +97,11 @@ func TestAClusterWhoseOtherSourcesNeedFluxKeepsIt(t *testing.T) {
 	if err := w.client.Create(t.Context(), b); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = w.client.Delete(t.Context(), b) })
+	t.Cleanup(func() { // the test's own context has ended by then
+		if err := w.client.Delete(context.Background(), b); err != nil {
+			t.Error(err)
+		}
+	})
 	r := w.request()
 	r.ReplaceFlux = true
 	w.refused(r, "SLU-KUBERNETES-033", "1 Bucket")

@@ -3,6 +3,7 @@ package onboard_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -13,6 +14,8 @@ import (
 	"time"
 
 	"filippo.io/age"
+	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 	getsops "github.com/getsops/sops/v3"
 	sopsage "github.com/getsops/sops/v3/age"
 	appsv1 "k8s.io/api/apps/v1"
@@ -54,6 +57,10 @@ func newWorld(t *testing.T) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// After a test that uninstalled, discovery may still show the definitions that went, while the new ones aren't served.
+	testkit.Eventually(t, 30*time.Second, func() error {
+		return errors.Join(c.List(t.Context(), &sourcev1.GitRepositoryList{}), c.List(t.Context(), &kustomizev1.KustomizationList{}))
+	})
 	w := &world{t: t, env: env, client: c, git: gitserver.New(t), namespace: testkit.Namespace(t, env)}
 	t.Cleanup(func() {
 		if t.Failed() {
