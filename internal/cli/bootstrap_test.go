@@ -86,7 +86,7 @@ func TestBootstrapGitOverHTTPS(t *testing.T) {
 	}
 }
 
-func TestBootstrapGitOverSSHGivesTheClusterADeployKeyOfItsOwn(t *testing.T) {
+func TestBootstrapGitOverSSHGivesTheClusterTheKeyOfTheFile(t *testing.T) {
 	r, host := newRoom(t), gitserver.New(t)
 	h := host.SSH()
 	signer, private := gitserver.Key(t)
