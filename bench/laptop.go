@@ -102,7 +102,7 @@ func (o *options) pushes(ctx context.Context, r *results, state string) error {
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(apps, []byte(strings.Replace(string(text), "resources:\n", "resources:\n  - bench.yaml\n", 1)), 0o644); err != nil {
+	if err := os.WriteFile(apps, []byte(strings.Replace(string(text), "resources:\n", "resources:\n- bench.yaml\n", 1)), 0o644); err != nil {
 		return err
 	}
 	w, err := api.Resource(configMaps).Namespace(ns).Watch(ctx, metav1.ListOptions{FieldSelector: "metadata.name=" + name, TimeoutSeconds: new(int64(600))})
