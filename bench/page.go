@@ -30,6 +30,7 @@ written on tmpfs, both with their default settings. The workload: %d Kustomizati
 each, one of them an age-encrypted Secret.
 
 %s
+
 %s
 ![How many times less Sluice needs than Flux, on a logarithmic scale](benchmarks.svg)
 
