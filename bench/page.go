@@ -53,6 +53,7 @@ and other requests add up to all requests. What was changed by hand was changed 
 only then. An interval that passes is one round of all Kustomizations. The bare client is the floor of a first sync:
 whatever applies these objects cannot take less of the API server, with which the engine shares the machine.
 `)
+	writeWhy(&b, o, lines)
 	writeGrowth(&b, o, lines)
 	writeLaptop(&b, lines)
 	writeSecrets(&b, lines)
