@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"fmt"
-	"runtime"
 	"runtime/debug"
 	"strings"
 
@@ -12,6 +11,10 @@ import (
 	"github.com/sluice-gitops/sluice/internal/secrets"
 	"github.com/sluice-gitops/sluice/internal/secrets/files"
 )
+
+// workers is how many files are under way at a time: enough to parse on while their key services think, few enough for a
+// vault's limits, and for memory where all are large.
+const workers = 64
 
 // verb is what happens to one file.
 type verb func(ctx context.Context, e *secrets.Engine, path string, data []byte, found bool) (secrets.Output, error)
@@ -116,7 +119,7 @@ func (f *secretsFlags) emit(data []byte) error {
 // batch works on files in place, side by side.
 func (f *secretsFlags) batch(ctx context.Context, e *secrets.Engine, entries []files.Entry, do verb) error {
 	progress, done := f.progress(len(entries))
-	results := files.Run(ctx, entries, min(32, 8*runtime.GOMAXPROCS(0)), progress, func(ctx context.Context, at files.Entry) files.Result {
+	results := files.Run(ctx, entries, workers, progress, func(ctx context.Context, at files.Entry) files.Result {
 		out, err := f.one(ctx, e, at, do)
 		return files.Result{Did: out.Did, Tell: out.Tell, Err: likeSOPS(err)}
 	})
