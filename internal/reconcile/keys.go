@@ -19,7 +19,14 @@ type keys struct {
 	reader client.Reader
 
 	mu    sync.Mutex
-	reads map[types.NamespacedName]*keysRead
+	reads map[keysQuestion]*keysRead
+}
+
+// keysQuestion is what reads are shared by. Whoever asks for a reconcile may have changed the Secret a moment ago, so what
+// was read without being asked for is no answer then.
+type keysQuestion struct {
+	types.NamespacedName
+	demanded bool
 }
 
 // keysRead is one read of a Secret.
@@ -31,19 +38,29 @@ type keysRead struct {
 }
 
 func newKeys(r client.Reader) *keys {
-	return &keys{reader: r, reads: map[types.NamespacedName]*keysRead{}}
+	return &keys{reader: r, reads: map[keysQuestion]*keysRead{}}
 }
 
 // read returns the Secret's content and its fingerprint. Unless fresh, a read of the last moment or one that is under way
 // will do. Only success is shared: whoever waited for a read that failed makes one of their own.
 func (s *keys) read(ctx context.Context, name types.NamespacedName, fresh bool) (data map[string][]byte, fingerprint string, err error) {
+	if fresh {
+		r := &keysRead{}
+		s.fill(ctx, name, r)
+		return r.data, r.fingerprint, r.err
+	}
+	return s.share(ctx, keysQuestion{name, false})
+}
+
+func (s *keys) share(ctx context.Context, q keysQuestion) (data map[string][]byte, fingerprint string, err error) {
 	s.mu.Lock()
-	r := s.reads[name]
-	if r == nil || fresh {
+	r := s.reads[q]
+	if r == nil {
 		r = &keysRead{done: make(chan struct{})}
-		s.reads[name] = r
+		s.reads[q] = r
 		s.mu.Unlock()
-		return s.lead(ctx, name, r)
+		s.lead(ctx, q, r)
+		return r.data, r.fingerprint, r.err
 	}
 	s.mu.Unlock()
 	select {
@@ -52,34 +69,35 @@ func (s *keys) read(ctx context.Context, name types.NamespacedName, fresh bool) 
 		return nil, "", ctx.Err()
 	}
 	if r.err != nil {
-		return s.read(ctx, name, true)
+		return s.read(ctx, q.NamespacedName, true)
 	}
 	return r.data, r.fingerprint, nil
 }
 
 // lead makes the read r for everyone who waits for it.
-func (s *keys) lead(ctx context.Context, name types.NamespacedName, r *keysRead) (map[string][]byte, string, error) {
-	if r.data, r.err = secretData(ctx, s.reader, name.Namespace, name.Name); r.err == nil {
-		r.fingerprint = fingerprintOf(r.data)
-	}
+func (s *keys) lead(ctx context.Context, q keysQuestion, r *keysRead) {
+	s.fill(ctx, q.NamespacedName, r)
 	close(r.done)
 	forget := func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		if s.reads[name] == r {
-			delete(s.reads, name)
-		}
+		delete(s.reads, q)
 	}
 	if r.err != nil {
 		forget()
 	} else {
 		time.AfterFunc(keysMemory, forget)
 	}
-	return r.data, r.fingerprint, r.err
 }
 
-// unchanged says whether the Secret can be read and has the fingerprint.
+func (s *keys) fill(ctx context.Context, name types.NamespacedName, r *keysRead) {
+	if r.data, r.err = secretData(ctx, s.reader, name.Namespace, name.Name); r.err == nil {
+		r.fingerprint = fingerprintOf(r.data)
+	}
+}
+
+// unchanged says, to someone who asks for a reconcile, whether the Secret can be read and has the fingerprint.
 func (s *keys) unchanged(ctx context.Context, name types.NamespacedName, fingerprint string) bool {
-	_, now, err := s.read(ctx, name, false)
+	_, now, err := s.share(ctx, keysQuestion{name, true})
 	return err == nil && fingerprint != "" && now == fingerprint
 }
