@@ -10,8 +10,6 @@ import (
 	"testing"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
-	azarm "github.com/Azure/azure-sdk-for-go/sdk/azcore/arm"
-	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/keyvault/armkeyvault"
 
 	"github.com/sluice-gitops/sluice/internal/azure/arm"
 	"github.com/sluice-gitops/sluice/internal/azure/identity"
@@ -19,14 +17,15 @@ import (
 	"github.com/sluice-gitops/sluice/internal/emulator"
 )
 
-// vault is an emulated Key Vault with one key, and a developer who may use it.
+// vault is an emulated Key Vault with one key, and a developer who may do something with it.
 type vault struct {
 	key  keyvault.KeyID
 	keys *keyvault.Client
 	env  []string // of processes that are to use it
 }
 
-func newVault(t *testing.T) *vault {
+// newVault starts one whose developer has the permissions that are named, those to use the key if none is.
+func newVault(t *testing.T, may ...string) *vault {
 	t.Helper()
 	check := func(err error) {
 		t.Helper()
@@ -61,16 +60,10 @@ func newVault(t *testing.T) *vault {
 	check(err)
 	_, _, err = manager.EnsureVault(t.Context(), "sluice", arm.VaultSpec{Name: "interop-vault", Location: "westeurope", TenantID: env.TenantID})
 	check(err)
-	vaults, err := armkeyvault.NewVaultsClient(env.SubscriptionID, dev, &azarm.ClientOptions{ClientOptions: options})
-	check(err)
-	var may []*armkeyvault.KeyPermissions
-	for _, verb := range []armkeyvault.KeyPermissions{"get", "list", "create", "encrypt", "decrypt"} {
-		may = append(may, &verb)
+	if len(may) == 0 {
+		may = []string{"get", "list", "create", "encrypt", "decrypt"}
 	}
-	_, err = vaults.UpdateAccessPolicy(t.Context(), "sluice", "interop-vault", armkeyvault.AccessPolicyUpdateKindAdd, armkeyvault.VaultAccessPolicyParameters{
-		Properties: &armkeyvault.VaultAccessPolicyProperties{AccessPolicies: []*armkeyvault.AccessPolicyEntry{
-			{TenantID: &env.TenantID, ObjectID: &env.DeveloperObjectID, Permissions: &armkeyvault.Permissions{Keys: may}}}},
-	}, nil)
+	_, err = manager.EnsureAccess(t.Context(), "sluice", "interop-vault", env.TenantID, env.DeveloperObjectID, may...)
 	check(err)
 	v := &vault{keys: keyvault.New(dev, keyvault.Options{Client: options}), env: []string{
 		"HTTPS_PROXY=http://" + e.Addr(), "SSL_CERT_FILE=" + e.CAFile(), "AZURE_TENANT_ID=" + env.TenantID,

@@ -1,84 +1,12 @@
 package cli
 
 import (
-	"context"
-	"crypto/tls"
-	"crypto/x509"
-	"net/http"
-	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
-
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
-	azarm "github.com/Azure/azure-sdk-for-go/sdk/azcore/arm"
-	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/keyvault/armkeyvault"
-
-	"github.com/sluice-gitops/sluice/internal/azure/arm"
-	"github.com/sluice-gitops/sluice/internal/azure/identity"
-	"github.com/sluice-gitops/sluice/internal/azure/keyvault"
-	"github.com/sluice-gitops/sluice/internal/emulator"
 )
-
-// rotating is an emulated vault whose key a developer may read, use and rotate.
-type rotating struct {
-	key  keyvault.KeyID
-	keys *keyvault.Client
-	env  []string
-}
-
-func newRotating(t *testing.T) *rotating {
-	t.Helper()
-	ok := func(err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	e, err := emulator.Open(emulator.Options{Dir: t.TempDir()})
-	ok(err)
-	ctx, stop := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- e.Serve(ctx) }()
-	pem, err := os.ReadFile(e.CAFile())
-	ok(err)
-	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(pem)
-	transport := &http.Transport{Proxy: http.ProxyURL(&url.URL{Scheme: "http", Host: e.Addr()}), TLSClientConfig: &tls.Config{RootCAs: roots}}
-	t.Cleanup(func() {
-		transport.CloseIdleConnections()
-		stop()
-		ok(<-done)
-	})
-	env, options := e.Env(), azcore.ClientOptions{Transport: &http.Client{Transport: transport}}
-	dev, err := identity.NewServicePrincipal(env.TenantID, env.DeveloperClientID, env.DeveloperSecret, "", options)
-	ok(err)
-	manager, err := arm.New(env.SubscriptionID, dev, options)
-	ok(err)
-	_, err = manager.EnsureGroup(t.Context(), "g", "westeurope")
-	ok(err)
-	_, _, err = manager.EnsureVault(t.Context(), "g", arm.VaultSpec{Name: "rotating-vault", Location: "westeurope", TenantID: env.TenantID})
-	ok(err)
-	vaults, err := armkeyvault.NewVaultsClient(env.SubscriptionID, dev, &azarm.ClientOptions{ClientOptions: options})
-	ok(err)
-	var may []*armkeyvault.KeyPermissions
-	for _, verb := range []armkeyvault.KeyPermissions{"get", "create", "decrypt"} { // not encrypt: that is the point
-		may = append(may, &verb)
-	}
-	_, err = vaults.UpdateAccessPolicy(t.Context(), "g", "rotating-vault", armkeyvault.AccessPolicyUpdateKindAdd, armkeyvault.VaultAccessPolicyParameters{
-		Properties: &armkeyvault.VaultAccessPolicyProperties{AccessPolicies: []*armkeyvault.AccessPolicyEntry{
-			{TenantID: &env.TenantID, ObjectID: &env.DeveloperObjectID, Permissions: &armkeyvault.Permissions{Keys: may}}}},
-	}, nil)
-	ok(err)
-	v := &rotating{keys: keyvault.New(dev, keyvault.Options{Client: options}), env: []string{
-		"HTTPS_PROXY=http://" + e.Addr(), "SSL_CERT_FILE=" + e.CAFile(), "AZURE_TENANT_ID=" + env.TenantID,
-		"AZURE_CLIENT_ID=" + env.DeveloperClientID, "AZURE_CLIENT_SECRET=" + env.DeveloperSecret}}
-	v.key, _, err = manager.EnsureKey(t.Context(), "g", "rotating-vault", "sops", 2048)
-	ok(err)
-	return v
-}
 
 // away takes the network and the sign-in from the bench.
 func (b *bench) away() {
@@ -87,7 +15,7 @@ func (b *bench) away() {
 }
 
 func TestAFetchedKeyEncryptsWithoutNetworkAndPermission(t *testing.T) {
-	v, b := newRotating(t), newBench(t)
+	v, b := newVault(t, "get", "create", "decrypt"), newBench(t) // not encrypt: that is the point
 	newest := v.key.Vault + "/keys/" + v.key.Name
 	home := slices.Clone(b.env)
 	b.env = append(b.env, v.env...)
