@@ -13,12 +13,9 @@ import (
 	"bytes"
 	"embed"
 	"fmt"
-	"regexp"
-	"strings"
 	"text/template"
 
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/util/validation"
 	"sigs.k8s.io/yaml"
 
 	"github.com/sluice-gitops/sluice/internal/crds"
@@ -29,48 +26,6 @@ const Release = "v0.1.0"
 
 // DefaultNamespace is where the components live unless told otherwise.
 const DefaultNamespace = "flux-system"
-
-const imageRepository = "ghcr.io/sluice-gitops/sluice"
-
-// Options choose what the components manifest names. The zero value is this release in DefaultNamespace.
-type Options struct {
-	Namespace string // of the components; DefaultNamespace if empty
-	Version   string // as `sluice version` prints it; Release if empty
-	Image     string // of the controller; the project's own image at Version if empty
-	Notify    bool   // post events to Flux's notification-controller, which runs in the same namespace
-}
-
-func (o Options) withDefaults() Options {
-	if o.Namespace == "" {
-		o.Namespace = DefaultNamespace
-	}
-	if o.Version == "" {
-		o.Version = Release
-	}
-	if o.Image == "" {
-		o.Image = imageRepository + ":" + o.VersionLabel()
-	}
-	return o
-}
-
-// VersionLabel is the version as a label value or image tag: build metadata follows "_" for want of "+".
-func (o Options) VersionLabel() string { return strings.ReplaceAll(o.Version, "+", "_") }
-
-var imageReference = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:/@-]*$`)
-
-// check refuses what would not survive as a plain YAML scalar, or what the API server would refuse later.
-func (o Options) check() error {
-	if errs := validation.IsDNS1123Label(o.Namespace); len(errs) > 0 {
-		return fmt.Errorf("namespace %q: %s", o.Namespace, errs[0])
-	}
-	if errs := validation.IsValidLabelValue(o.VersionLabel()); len(errs) > 0 {
-		return fmt.Errorf("version %q: %s", o.Version, errs[0])
-	}
-	if !imageReference.MatchString(o.Image) {
-		return fmt.Errorf("image %q is not an image reference", o.Image)
-	}
-	return nil
-}
 
 //go:embed manifests/*.yaml
 var manifests embed.FS

@@ -21,6 +21,7 @@ type SyncOptions struct {
 	SecretRef    string        // Secret with the Git credentials; none if empty
 	Interval     time.Duration // between looks at the remote; 1m if zero
 	SyncInterval time.Duration // between verifications of the cluster; 10m if zero
+	Submodules   bool          // fetch Git submodules too
 }
 
 func (o SyncOptions) withDefaults() SyncOptions {
@@ -71,6 +72,9 @@ func Sync(o SyncOptions) ([]byte, error) {
 	}
 	if o.SecretRef != "" {
 		source["secretRef"] = map[string]any{"name": o.SecretRef}
+	}
+	if o.Submodules {
+		source["recurseSubmodules"] = true
 	}
 	out := []byte(syncHeader)
 	for _, obj := range []map[string]any{
