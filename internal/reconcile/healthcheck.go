@@ -152,11 +152,16 @@ func (k *Kustomizations) look(ctx context.Context, w *waiting, own bool) (verdic
 			verdicts[i] = v
 			continue
 		}
-		g.Go(func() error {
+		g.Go(func() (err error) {
+			defer func() { // in a goroutine nobody else could catch it, and an object may be what it panicked with
+				if p := recover(); p != nil {
+					err = fault.Panicked(p, fault.HopHealth, "SLU-BUG-004")
+				}
+			}()
 			read.Store(true)
 			u := &unstructured.Unstructured{}
 			u.SetGroupVersionKind(schema.GroupVersionKind{Group: o.Group, Version: o.Version, Kind: o.Kind})
-			err := w.reader.Get(ctx, client.ObjectKey{Namespace: o.Namespace, Name: o.Name}, u)
+			err = w.reader.Get(ctx, client.ObjectKey{Namespace: o.Namespace, Name: o.Name}, u)
 			if apierrors.IsNotFound(err) {
 				u, err = nil, nil
 			}

@@ -42,7 +42,7 @@ func (r *renderer) open(ctx context.Context) error {
 	group.SetLimit(opensAtOnce)
 	for i, d := range docs {
 		group.Go(func() error {
-			d.plain, errs[i] = r.req.Open(openCtx, d.name, d.data)
+			errs[i] = r.openOne(openCtx, d)
 			return errs[i]
 		})
 	}
@@ -63,6 +63,20 @@ func (r *renderer) open(ctx context.Context) error {
 		r.secrets.addDocument(d.path, d.use, d.data, d.plain)
 	}
 	return nil
+}
+
+// openOne opens one document. A panic of the opener becomes its error: in a goroutine nobody else could catch it, and the
+// runtime would end the process and print what was panicked with, which may be the document.
+func (r *renderer) openOne(ctx context.Context, d *sealed) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			f := *fault.Panicked(p, fault.HopSOPS, "SLU-BUG-003")
+			f.File = d.path
+			err = &f
+		}
+	}()
+	d.plain, err = r.req.Open(ctx, d.name, d.data)
+	return err
 }
 
 // firstCause prefers an error that is not the cancellation which another one caused.

@@ -113,3 +113,24 @@ func TestAnEncryptedDocumentThatIsNoSecretPassesWithoutDecryption(t *testing.T) 
 		t.Errorf("%v", err)
 	}
 }
+
+// In a goroutine of its own a panic would end the process and print what it was raised with.
+func TestAPanickingOpenerFailsItsRenderAndPrintsNothing(t *testing.T) {
+	_, err := Render(context.Background(), Request{
+		Tree: sealedTree(12), Encrypted: fakeEncrypted,
+		Open: func(ctx context.Context, p string, data []byte) ([]byte, error) {
+			plain, err := fakeOpen(ctx, p, data)
+			if p == "s03.yaml" {
+				panic("CANARY-" + string(plain))
+			}
+			return plain, err
+		},
+	})
+	f := fault.From(err)
+	if f == nil || f.Code != "SLU-BUG-003" || f.File != "s03.yaml" || !strings.Contains(f.Seen, "open_test.go:") {
+		t.Fatalf("got %v", err)
+	}
+	if text := f.Multiline(); strings.Contains(text, "CANARY") || strings.Contains(text, "s03-value") {
+		t.Errorf("the fault repeats what was panicked with: %s", text)
+	}
+}
