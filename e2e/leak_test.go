@@ -3,7 +3,6 @@ package e2e
 import (
 	"bytes"
 	"compress/gzip"
-	"encoding/base64"
 	"io"
 	"io/fs"
 	"os"
@@ -12,19 +11,18 @@ import (
 	"strings"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/sluice-gitops/sluice/internal/testkit"
 )
 
-// noplaintext DIR VALUE… scans every file below DIR, etcd's own data aside, for the values, raw and in base64.
+// noplaintext DIR VALUE… scans every file below DIR, etcd's own data aside, for the values in every form that
+// testkit.Canary knows: raw, escaped as in JSON, hexadecimal, base64 at each alignment.
 // Compressed files are read as what they hold: artifacts are unpacked, and Git's objects are listed by Git.
 func cmdNoPlaintext(ts *testscript.TestScript, _ bool, args []string) {
-	var needles [][]byte
-	for _, v := range args[1:] {
-		needles = append(needles, []byte(v), []byte(base64.StdEncoding.EncodeToString([]byte(v))))
-	}
 	check := func(name string, data []byte) {
-		for _, n := range needles {
-			if bytes.Contains(data, n) {
-				ts.Fatalf("%s holds the plain value %q", name, n)
+		for _, v := range args[1:] {
+			if form := testkit.Canary(v).In(data); form != "" {
+				ts.Fatalf("%s holds the plain value %q (%s)", name, v, form)
 			}
 		}
 	}
