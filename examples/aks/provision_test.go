@@ -2,20 +2,14 @@ package aks
 
 import (
 	"bytes"
-	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
-	"os"
 	"regexp"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 
@@ -24,6 +18,7 @@ import (
 	"github.com/sluice-gitops/sluice/internal/emulator"
 	"github.com/sluice-gitops/sluice/internal/event"
 	"github.com/sluice-gitops/sluice/internal/provision"
+	"github.com/sluice-gitops/sluice/internal/testkit/azureserver"
 )
 
 // bodies keeps what is put, by resource type in lower case.
@@ -61,28 +56,8 @@ func (b *bodies) Do(r *http.Request) (*http.Response, error) {
 // sent is what provision puts when nothing is there.
 func sent(t *testing.T) map[string]map[string]any {
 	t.Helper()
-	e, err := emulator.Open(emulator.Options{Dir: t.TempDir()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- e.Serve(ctx) }()
-	pem, err := os.ReadFile(e.CAFile())
-	if err != nil {
-		t.Fatal(err)
-	}
-	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(pem)
-	transport := &http.Transport{Proxy: http.ProxyURL(&url.URL{Scheme: "http", Host: e.Addr()}), TLSClientConfig: &tls.Config{RootCAs: roots}}
-	t.Cleanup(func() {
-		transport.CloseIdleConnections()
-		stop()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	})
-	b := &bodies{through: &http.Client{Transport: transport, Timeout: 30 * time.Second}, byType: map[string]map[string]any{}}
+	e := azureserver.New(t, emulator.Options{})
+	b := &bodies{through: e.HTTP, byType: map[string]map[string]any{}}
 	env := e.Env()
 	cred, err := identity.ForServicePrincipal(env.TenantID, env.DeveloperClientID, env.DeveloperSecret, b)
 	if err != nil {

@@ -1,12 +1,6 @@
 package cli
 
 import (
-	"context"
-	"crypto/tls"
-	"crypto/x509"
-	"net/http"
-	"net/url"
-	"os"
 	"testing"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
@@ -15,6 +9,7 @@ import (
 	"github.com/sluice-gitops/sluice/internal/azure/identity"
 	"github.com/sluice-gitops/sluice/internal/azure/keyvault"
 	"github.com/sluice-gitops/sluice/internal/emulator"
+	"github.com/sluice-gitops/sluice/internal/testkit/azureserver"
 )
 
 // vault is an emulated Key Vault with one key, and a developer who may do something with it.
@@ -33,27 +28,11 @@ func newVault(t *testing.T, may ...string) *vault {
 			t.Fatal(err)
 		}
 	}
-	e, err := emulator.Open(emulator.Options{Dir: t.TempDir()})
+	e := azureserver.New(t, emulator.Options{})
+	env := e.Env()
+	dev, err := identity.ForServicePrincipal(env.TenantID, env.DeveloperClientID, env.DeveloperSecret, e.HTTP)
 	check(err)
-	ctx, stop := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- e.Serve(ctx) }()
-	pem, err := os.ReadFile(e.CAFile())
-	check(err)
-	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(pem)
-	transport := &http.Transport{Proxy: http.ProxyURL(&url.URL{Scheme: "http", Host: e.Addr()}), TLSClientConfig: &tls.Config{RootCAs: roots}, ForceAttemptHTTP2: true}
-	t.Cleanup(func() {
-		transport.CloseIdleConnections()
-		stop()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	})
-	client, env := &http.Client{Transport: transport}, e.Env()
-	dev, err := identity.ForServicePrincipal(env.TenantID, env.DeveloperClientID, env.DeveloperSecret, client)
-	check(err)
-	options := azcore.ClientOptions{Transport: client}
+	options := azcore.ClientOptions{Transport: e.HTTP}
 	manager, err := arm.New(env.SubscriptionID, dev, options)
 	check(err)
 	_, err = manager.EnsureGroup(t.Context(), "sluice", "westeurope")

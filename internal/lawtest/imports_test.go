@@ -49,7 +49,7 @@ var bans = []ban{
 		reason: "a type shared with the SDK would hide a difference on the wire",
 	},
 	{
-		except: []string{"internal/local", "internal/emulator"}, to: []string{"internal/emulator"},
+		except: []string{"internal/local", "internal/emulator", "internal/testkit"}, to: []string{"internal/emulator"},
 		reason: "only local and tests see the emulator: the same code runs locally and on Azure",
 	},
 	{

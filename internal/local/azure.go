@@ -3,12 +3,7 @@ package local
 import (
 	"context"
 	"crypto/rsa"
-	"crypto/tls"
-	"crypto/x509"
 	"fmt"
-	"net/http"
-	"net/url"
-	"os"
 	"strings"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
@@ -44,7 +39,7 @@ func vaultName(subscription string) string { return "sluice-" + strings.ToLower(
 // it in the record. What exists already is left as it is.
 func (s *supervisor) provision(ctx context.Context, step *event.Step) (string, error) {
 	env := s.emulator.Env()
-	transport, err := throughEmulator(s.emulator.Addr(), s.emulator.CAFile())
+	transport, err := s.emulator.Client()
 	if err != nil {
 		return "", err
 	}
@@ -98,22 +93,6 @@ func within(step *event.Step) event.Sink {
 			step.Progress(e.Text)
 		}
 	})
-}
-
-// throughEmulator is an HTTP client that reaches Azure's names as the user's tools do: by the proxy, trusting its CA.
-func throughEmulator(addr, caFile string) (*http.Client, error) {
-	pem, err := os.ReadFile(caFile)
-	if err != nil {
-		return nil, err
-	}
-	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("%s holds no certificate", caFile)
-	}
-	return &http.Client{Transport: &http.Transport{
-		Proxy:           http.ProxyURL(&url.URL{Scheme: "http", Host: addr}),
-		TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
-	}}, nil
 }
 
 // sealing is what the repository step needs of the azure step.

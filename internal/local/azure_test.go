@@ -76,7 +76,7 @@ func TestResourceManagerSaysWhereTheLocalClusterIs(t *testing.T) {
 		t.Fatal(err)
 	}
 	env := s.emulator.Env()
-	transport, err := throughEmulator(s.emulator.Addr(), s.emulator.CAFile())
+	transport, err := s.emulator.Client()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -22,22 +22,23 @@ import (
 	"github.com/sluice-gitops/sluice/internal/event"
 	"github.com/sluice-gitops/sluice/internal/fault"
 	"github.com/sluice-gitops/sluice/internal/provision"
+	"github.com/sluice-gitops/sluice/internal/testkit"
 )
 
 // developer is a credential for the SDK's own clients, with which tests prepare what provision then finds.
 func (a *azure) developer() (azcore.TokenCredential, *azarm.ClientOptions) {
 	a.t.Helper()
 	env := a.Env()
-	cred, err := identity.ForServicePrincipal(env.TenantID, env.DeveloperClientID, env.DeveloperSecret, a.via)
+	cred, err := identity.ForServicePrincipal(env.TenantID, env.DeveloperClientID, env.DeveloperSecret, a.HTTP)
 	if err != nil {
 		a.t.Fatal(err)
 	}
-	return cred, &azarm.ClientOptions{ClientOptions: azcore.ClientOptions{Transport: a.via}}
+	return cred, &azarm.ClientOptions{ClientOptions: azcore.ClientOptions{Transport: a.HTTP}}
 }
 
 func (a *azure) destroy(group string) {
 	a.t.Helper()
-	c := a.client(a.via)
+	c := a.client(a.HTTP)
 	inv, err := provision.Take(a.t.Context(), c, group)
 	if err == nil {
 		err = provision.Destroy(a.t.Context(), c, inv, group, false, event.Discard)
@@ -137,7 +138,7 @@ var hindrances = map[string]struct {
 		a.refuse("put-role-assignment", 0, &wire.Failure{Status: 403, Code: "AuthorizationFailed", Message: "The client does not have authorization to perform action 'Microsoft.Authorization/roleAssignments/write'."})
 	}},
 	"twenty credentials": {everything, func(a *azure) {
-		c := a.client(a.via)
+		c := a.client(a.HTTP)
 		must := func(_ bool, err error) {
 			if err != nil {
 				a.t.Fatal(err)
@@ -169,7 +170,7 @@ func TestEveryHindranceIsExplained(t *testing.T) {
 			fmt.Fprintf(&all, "# %s\n%s\n\n", name, text)
 		})
 	}
-	golden(t, "hindrances.golden", all.String())
+	testkit.Golden(t, "testdata/hindrances.golden", []byte(all.String()))
 }
 
 func TestWhatPassesByItselfIsWaitedFor(t *testing.T) {
@@ -222,7 +223,7 @@ func TestAnExistingClusterIsAskedAboutAndKeepsTheRest(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := a.client(a.via)
+	c := a.client(a.HTTP)
 	if _, err := c.EnsureGroup(t.Context(), "g", "westeurope"); err != nil {
 		t.Fatal(err)
 	}
@@ -263,7 +264,7 @@ func TestAnExistingClusterIsAskedAboutAndKeepsTheRest(t *testing.T) {
 func TestAProtectedVaultIsNotPurged(t *testing.T) {
 	a := start(t, quick)
 	a.must(everything)
-	c := a.client(a.via)
+	c := a.client(a.HTTP)
 	inv, err := provision.Take(t.Context(), c, "g")
 	if err != nil {
 		t.Fatal(err)

@@ -2,16 +2,11 @@ package provision_test
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"net/http"
-	"net/url"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -26,44 +21,24 @@ import (
 	emulated "github.com/sluice-gitops/sluice/internal/emulator/arm"
 	"github.com/sluice-gitops/sluice/internal/event"
 	"github.com/sluice-gitops/sluice/internal/provision"
+	"github.com/sluice-gitops/sluice/internal/testkit"
+	"github.com/sluice-gitops/sluice/internal/testkit/azureserver"
 )
 
-var update = flag.Bool("update", false, "rewrite golden files")
+var _ = flag.Bool("update", false, "rewrite golden files")
 
 // quick makes operations end at the first question, which still has to be asked.
 var quick = &emulated.Pace{Cluster: 2 * time.Millisecond, Vault: 2 * time.Millisecond, Group: 2 * time.Millisecond, Purge: 2 * time.Millisecond, Register: 2 * time.Millisecond}
 
 // azure is an emulated subscription with a counting way to it.
 type azure struct {
-	*emulator.Emulator
-	t   *testing.T
-	via *http.Client
+	*azureserver.Server
+	t *testing.T
 }
 
 func start(t *testing.T, pace *emulated.Pace) *azure {
 	t.Helper()
-	e, err := emulator.Open(emulator.Options{Dir: t.TempDir(), Pace: pace})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- e.Serve(ctx) }()
-	pem, err := os.ReadFile(e.CAFile())
-	if err != nil {
-		t.Fatal(err)
-	}
-	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(pem)
-	transport := &http.Transport{Proxy: http.ProxyURL(&url.URL{Scheme: "http", Host: e.Addr()}), TLSClientConfig: &tls.Config{RootCAs: roots}, ForceAttemptHTTP2: true}
-	t.Cleanup(func() {
-		transport.CloseIdleConnections()
-		stop()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	})
-	return &azure{Emulator: e, t: t, via: &http.Client{Transport: transport}}
+	return &azure{azureserver.New(t, emulator.Options{Pace: pace}), t}
 }
 
 // line lets requests through one at a time, counts them, and dies for good after dieAfter of them (0: never): the
@@ -122,7 +97,7 @@ func (a *azure) client(w policy.Transporter) *arm.Client {
 
 // run provisions once and returns the requests.
 func (a *azure) run(s provision.Spec) (*provision.Result, *line, error) {
-	w := &line{through: a.via}
+	w := &line{through: a.HTTP}
 	r, err := provision.Run(a.t.Context(), a.client(w), s, event.Discard)
 	return r, w, err
 }
@@ -139,7 +114,7 @@ func (a *azure) must(s provision.Spec) *provision.Result {
 // shape is what a group holds, with every id that is made up by Azure replaced by what it is an id of.
 func (a *azure) shape(group string) string {
 	a.t.Helper()
-	inv, err := provision.Take(a.t.Context(), a.client(a.via), group)
+	inv, err := provision.Take(a.t.Context(), a.client(a.HTTP), group)
 	if err != nil {
 		a.t.Fatal(err)
 	}
@@ -170,7 +145,7 @@ func TestProvisionMakesTheWholeChain(t *testing.T) {
 			if r.Cluster.Issuer != a.Env().IssuerURL || r.Identity.ClientID == "" || !strings.HasPrefix(r.KeyURL, "https://vault-of-tests.vault.azure.net/keys/encryption-key/") || r.Changed != 8 {
 				t.Errorf("%+v", r)
 			}
-			golden(t, name+".golden", a.shape("g"))
+			testkit.Golden(t, "testdata/"+name+".golden", []byte(a.shape("g")))
 		})
 	}
 }
@@ -215,7 +190,7 @@ func TestARunKilledAfterAnyRequestIsEndedByTheNext(t *testing.T) {
 		}
 		for n := first; n < w.count; n++ {
 			ctx, kill := context.WithCancel(t.Context())
-			dying := &line{through: a.via, dieAfter: n, kill: kill}
+			dying := &line{through: a.HTTP, dieAfter: n, kill: kill}
 			if _, err := provision.Run(ctx, a.client(dying), in(n), event.Discard); err != nil {
 				killed++
 			}
@@ -268,7 +243,7 @@ func TestDestroyLeavesNothingAndResumes(t *testing.T) {
 	s := everything
 	s.NoPurgeProtect = true
 	a.must(s)
-	c := a.client(a.via)
+	c := a.client(a.HTTP)
 	inv, err := provision.Take(t.Context(), c, "g")
 	if err != nil {
 		t.Fatal(err)
@@ -285,25 +260,5 @@ func TestDestroyLeavesNothingAndResumes(t *testing.T) {
 	}
 	if inv, err = provision.Take(t.Context(), c, "g"); err != nil || len(inv.Deleted) != 0 {
 		t.Errorf("%+v, %v", inv, err)
-	}
-}
-
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		if err := os.MkdirAll("testdata", 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got != string(want) {
-		t.Errorf("%s differs (run with -update to accept):\n%s", path, got)
 	}
 }

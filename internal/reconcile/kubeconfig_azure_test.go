@@ -48,7 +48,7 @@ func (a *azure) manage(method, path string, body any) {
 	}
 	req.Header.Set("Authorization", "Bearer "+token.Token)
 	req.Header.Set("Content-Type", "application/json")
-	resp, err := a.http.Do(req)
+	resp, err := a.HTTP.Do(req)
 	if err != nil {
 		a.t.Fatal(err)
 	}
@@ -60,7 +60,7 @@ func (a *azure) manage(method, path string, body any) {
 
 // keyOf finds the key that Entra ID publishes for a token.
 func (a *azure) keyOf(t *jwt.Token) (any, error) {
-	resp, err := a.http.Get("https://login.microsoftonline.com/" + a.Env().TenantID + "/discovery/v2.0/keys")
+	resp, err := a.HTTP.Get("https://login.microsoftonline.com/" + a.Env().TenantID + "/discovery/v2.0/keys")
 	if err != nil {
 		return nil, err
 	}
@@ -156,19 +156,19 @@ func TestTheAzureProviderSignsInToAKSAsTheNamedServiceAccount(t *testing.T) {
 	}
 
 	own, err := identity.New(identity.Config{
-		ClientID: who.ClientID, TenantID: who.TenantID, Client: azcore.ClientOptions{Transport: a.http},
+		ClientID: who.ClientID, TenantID: who.TenantID, Client: azcore.ClientOptions{Transport: a.HTTP},
 		Assertion: func(ctx context.Context) (string, error) {
 			token, _, err := requestToken(ctx, w.client, types.NamespacedName{Namespace: w.namespace, Name: "deployer"}, []string{azureAudience})
 			if err != nil {
 				return "", err
 			}
-			return a.signed(strings.Split(token, ".")[1])
+			return a.issuer.Resign(token)
 		},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	controller := &Kustomizations{appliers: &appliers{}, Options: Options{azure: a.http}, workload: workload{credential: own}}
+	controller := &Kustomizations{appliers: &appliers{}, Options: Options{azure: a.HTTP}, workload: workload{credential: own}}
 	for address, want := range map[string]string{"https://evil.example": "AKS gives no kubeconfig", "http://evil.example": "AKS gives no kubeconfig", api.URL: ""} {
 		cm := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{UID: types.UID(address)}, Data: map[string]string{"cluster": id, "address": address, "ca.crt": "ca"}}
 		switch _, err := controller.aksCluster(t.Context(), cm, ""); {

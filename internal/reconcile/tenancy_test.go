@@ -2,22 +2,12 @@ package reconcile
 
 import (
 	"bytes"
-	"context"
-	"crypto"
-	"crypto/rand"
 	"crypto/rsa"
-	"crypto/sha256"
-	"crypto/tls"
-	"crypto/x509"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"math/big"
 	"net/http"
-	"net/url"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -38,19 +28,19 @@ import (
 	"github.com/sluice-gitops/sluice/internal/keyring"
 	"github.com/sluice-gitops/sluice/internal/sops"
 	"github.com/sluice-gitops/sluice/internal/testkit"
+	"github.com/sluice-gitops/sluice/internal/testkit/azureserver"
 )
 
 const azureGroup = "tenants"
 
 // azure is an emulated Azure that trusts the ServiceAccounts of a world.
 type azure struct {
-	*emulator.Emulator
+	*azureserver.Server
 	t      *testing.T
 	w      *world
-	http   *http.Client
 	dev    azcore.TokenCredential
 	arm    *arm.Client
-	signer *rsa.PrivateKey
+	issuer *azureserver.Issuer
 }
 
 // withAzure starts the world's controllers anew beside an Azure. The test's API server has an issuer of its own; its
@@ -63,38 +53,19 @@ func withAzure(t *testing.T, w *world) *azure {
 			t.Fatal(err)
 		}
 	}
-	e, err := emulator.Open(emulator.Options{Dir: t.TempDir()})
-	must(err)
-	ctx, stop := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- e.Serve(ctx) }()
-	a := &azure{Emulator: e, t: t, w: w}
-	pem, err := os.ReadFile(e.CAFile())
-	must(err)
-	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(pem)
-	transport := &http.Transport{Proxy: http.ProxyURL(&url.URL{Scheme: "http", Host: e.Addr()}), TLSClientConfig: &tls.Config{RootCAs: roots}}
-	a.http = &http.Client{Transport: transport}
-	t.Cleanup(func() {
-		w.stop()
-		transport.CloseIdleConnections()
-		stop()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	})
-	a.signer, err = rsa.GenerateKey(rand.Reader, 2048)
-	must(err)
-	e.SetIssuerBackend(a.documents)
+	e := azureserver.New(t, emulator.Options{})
+	t.Cleanup(func() { w.stop() }) // before the emulator ends
+	a := &azure{Server: e, t: t, w: w, issuer: e.Issuer(t)}
 	env := e.Env()
-	a.dev, err = identity.ForServicePrincipal(env.TenantID, env.DeveloperClientID, env.DeveloperSecret, a.http)
+	var err error
+	a.dev, err = identity.ForServicePrincipal(env.TenantID, env.DeveloperClientID, env.DeveloperSecret, a.HTTP)
 	must(err)
-	a.arm, err = arm.New(env.SubscriptionID, a.dev, azcore.ClientOptions{Transport: a.http})
+	a.arm, err = arm.New(env.SubscriptionID, a.dev, azcore.ClientOptions{Transport: a.HTTP})
 	must(err)
 	_, err = a.arm.EnsureGroup(t.Context(), azureGroup, "westeurope")
 	must(err)
 	w.stop()
-	w.options.azure = a.http
+	w.options.azure = a.HTTP
 	w.options.Features = Features{ObjectLevelWorkloadIdentity: true}
 	w.options.Config = rest.CopyConfig(w.options.Config)
 	w.options.Config.Wrap(func(next http.RoundTripper) http.RoundTripper {
@@ -102,17 +73,6 @@ func withAzure(t *testing.T, w *world) *azure {
 	})
 	w.start()
 	return a
-}
-
-// documents are what the cluster's issuer publishes.
-func (a *azure) documents(_ context.Context, path string) ([]byte, error) {
-	issuer, b64 := a.Env().IssuerURL, base64.RawURLEncoding.EncodeToString
-	if strings.HasSuffix(path, "openid-configuration") {
-		return json.Marshal(map[string]any{"issuer": issuer, "jwks_uri": issuer + "openid/v1/jwks"})
-	}
-	return json.Marshal(map[string]any{"keys": []any{map[string]string{
-		"use": "sig", "kty": "RSA", "kid": "k1", "alg": "RS256", "n": b64(a.signer.N.Bytes()), "e": b64(big.NewInt(int64(a.signer.E)).Bytes()),
-	}}})
 }
 
 // resign lets a request through, and gives a token that the API server made for Azure the issuer that Azure trusts.
@@ -131,7 +91,7 @@ func (a *azure) resign(next http.RoundTripper, r *http.Request) (*http.Response,
 		return nil, err
 	}
 	made := obj.(*authenticationv1.TokenRequest)
-	if made.Status.Token, err = a.signed(strings.Split(made.Status.Token, ".")[1]); err != nil {
+	if made.Status.Token, err = a.issuer.Resign(made.Status.Token); err != nil {
 		return nil, err
 	}
 	made.SetGroupVersionKind(*gvk)
@@ -142,26 +102,6 @@ func (a *azure) resign(next http.RoundTripper, r *http.Request) (*http.Response,
 	resp.Body, resp.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
 	resp.Header.Del("Content-Length")
 	return resp, nil
-}
-
-func (a *azure) signed(payload string) (string, error) {
-	b64 := base64.RawURLEncoding
-	raw, err := b64.DecodeString(payload)
-	if err != nil {
-		return "", err
-	}
-	claims := map[string]any{}
-	if err := json.Unmarshal(raw, &claims); err != nil {
-		return "", err
-	}
-	claims["iss"] = a.Env().IssuerURL
-	if raw, err = json.Marshal(claims); err != nil {
-		return "", err
-	}
-	text := b64.EncodeToString([]byte(`{"alg":"RS256","kid":"k1"}`)) + "." + b64.EncodeToString(raw)
-	digest := sha256.Sum256([]byte(text))
-	sig, err := rsa.SignPKCS1v15(rand.Reader, a.signer, crypto.SHA256, digest[:])
-	return text + "." + b64.EncodeToString(sig), err
 }
 
 // account makes a ServiceAccount in the world's namespace with a managed identity of its own.
@@ -200,7 +140,7 @@ func (a *azure) vault(name, principal string) func(secret string) string {
 	must(err)
 	key, _, err := a.arm.EnsureKey(ctx, azureGroup, name, "sops", 2048)
 	must(err)
-	key, public, err := keyvault.New(a.dev, keyvault.Options{Client: azcore.ClientOptions{Transport: a.http}}).PublicKey(ctx, key)
+	key, public, err := keyvault.New(a.dev, keyvault.Options{Client: azcore.ClientOptions{Transport: a.HTTP}}).PublicKey(ctx, key)
 	must(err)
 	wrap := keyring.Wrapper{Azure: map[keyvault.KeyID]*rsa.PublicKey{key: public}}
 	return func(secret string) string {

@@ -1,18 +1,12 @@
 package arm
 
 import (
-	"bytes"
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -25,50 +19,20 @@ import (
 	"github.com/sluice-gitops/sluice/internal/azure/identity"
 	"github.com/sluice-gitops/sluice/internal/emulator"
 	"github.com/sluice-gitops/sluice/internal/fault"
+	"github.com/sluice-gitops/sluice/internal/testkit"
+	"github.com/sluice-gitops/sluice/internal/testkit/azureserver"
 )
 
-var update = flag.Bool("update", false, "rewrite golden files")
+var _ = flag.Bool("update", false, "rewrite golden files")
 
-// start runs an emulated Azure and returns it with an HTTP client that reaches it.
-func start(t *testing.T) (*emulator.Emulator, *http.Client) {
-	t.Helper()
-	e, err := emulator.Open(emulator.Options{Dir: t.TempDir()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- e.Serve(ctx) }()
-	t.Cleanup(func() {
-		stop()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	})
-	pem, err := os.ReadFile(e.CAFile())
-	if err != nil {
-		t.Fatal(err)
-	}
-	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM(pem) {
-		t.Fatal("no certificate in " + e.CAFile())
-	}
-	transport := &http.Transport{
-		Proxy:           http.ProxyURL(&url.URL{Scheme: "http", Host: e.Addr()}),
-		TLSClientConfig: &tls.Config{RootCAs: roots}, ForceAttemptHTTP2: true,
-	}
-	t.Cleanup(transport.CloseIdleConnections)
-	return e, &http.Client{Transport: transport}
-}
-
-func developer(t *testing.T, e *emulator.Emulator, transport policy.Transporter) (*Client, azcore.TokenCredential) {
+func developer(t *testing.T, e *azureserver.Server) (*Client, azcore.TokenCredential) {
 	t.Helper()
 	env := e.Env()
-	cred, err := identity.ForServicePrincipal(env.TenantID, env.DeveloperClientID, env.DeveloperSecret, transport)
+	cred, err := identity.ForServicePrincipal(env.TenantID, env.DeveloperClientID, env.DeveloperSecret, e.HTTP)
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := New(env.SubscriptionID, cred, azcore.ClientOptions{Transport: transport})
+	c, err := New(env.SubscriptionID, cred, azcore.ClientOptions{Transport: e.HTTP})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,8 +41,8 @@ func developer(t *testing.T, e *emulator.Emulator, transport policy.Transporter)
 
 // TestEverythingIsMadeOnceAndThenLeftAlone runs the onboarding twice; the second run may not write.
 func TestEverythingIsMadeOnceAndThenLeftAlone(t *testing.T) {
-	e, hc := start(t)
-	c, _ := developer(t, e, hc)
+	e := azureserver.New(t, emulator.Options{})
+	c, _ := developer(t, e)
 	ctx, env := t.Context(), e.Env()
 	const group, location = "sluice", "westeurope"
 
@@ -125,7 +89,7 @@ func TestEverythingIsMadeOnceAndThenLeftAlone(t *testing.T) {
 }
 
 // puts counts the requests that change something.
-func puts(e *emulator.Emulator) int {
+func puts(e *azureserver.Server) int {
 	n := 0
 	for op, count := range e.Requests() {
 		if strings.HasPrefix(op, "arm/put") || strings.HasPrefix(op, "arm/register") || strings.HasSuffix(op, "create") {
@@ -136,8 +100,8 @@ func puts(e *emulator.Emulator) int {
 }
 
 func TestAChangedFederatedCredentialIsPutRight(t *testing.T) {
-	e, hc := start(t)
-	c, _ := developer(t, e, hc)
+	e := azureserver.New(t, emulator.Options{})
+	c, _ := developer(t, e)
 	ctx := t.Context()
 	if _, err := c.EnsureGroup(ctx, "g", "westeurope"); err != nil {
 		t.Fatal(err)
@@ -158,8 +122,8 @@ func TestAChangedFederatedCredentialIsPutRight(t *testing.T) {
 }
 
 func TestADeletedVaultIsRecoveredWithItsKeys(t *testing.T) {
-	e, hc := start(t)
-	c, _ := developer(t, e, hc)
+	e := azureserver.New(t, emulator.Options{})
+	c, _ := developer(t, e)
 	ctx, env := t.Context(), e.Env()
 	if _, err := c.EnsureGroup(ctx, "g", "westeurope"); err != nil {
 		t.Fatal(err)
@@ -187,8 +151,8 @@ func TestADeletedVaultIsRecoveredWithItsKeys(t *testing.T) {
 }
 
 func TestAVaultInRBACModeIsNotTouched(t *testing.T) {
-	e, hc := start(t)
-	c, _ := developer(t, e, hc)
+	e := azureserver.New(t, emulator.Options{})
+	c, _ := developer(t, e)
 	ctx, env := t.Context(), e.Env()
 	if _, err := c.EnsureGroup(ctx, "g", "westeurope"); err != nil {
 		t.Fatal(err)
@@ -211,8 +175,8 @@ func TestAVaultInRBACModeIsNotTouched(t *testing.T) {
 }
 
 func TestMissingThingsAreNamed(t *testing.T) {
-	e, hc := start(t)
-	c, _ := developer(t, e, hc)
+	e := azureserver.New(t, emulator.Options{})
+	c, _ := developer(t, e)
 	ctx := t.Context()
 	_, _, err := c.EnsureIdentity(ctx, "no-such-group", "flux", "westeurope")
 	if f := fault.From(err); f == nil || f.Code != "SLU-ARM-005" || f.Hop != fault.HopARM {
@@ -225,7 +189,7 @@ func TestMissingThingsAreNamed(t *testing.T) {
 	if f := fault.From(err); f == nil || f.Code != "SLU-ARM-006" {
 		t.Errorf("access to no vault: %v", err)
 	}
-	other, err := New("99999999-9999-4999-8999-999999999999", mustCred(t, e, hc), azcore.ClientOptions{Transport: hc})
+	other, err := New("99999999-9999-4999-8999-999999999999", mustCred(t, e), azcore.ClientOptions{Transport: e.HTTP})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -234,8 +198,8 @@ func TestMissingThingsAreNamed(t *testing.T) {
 	}
 }
 
-func mustCred(t *testing.T, e *emulator.Emulator, hc *http.Client) azcore.TokenCredential {
-	_, cred := developer(t, e, hc)
+func mustCred(t *testing.T, e *azureserver.Server) azcore.TokenCredential {
+	_, cred := developer(t, e)
 	return cred
 }
 
@@ -282,7 +246,7 @@ func TestEveryRefusalNamesItsFix(t *testing.T) {
 		numbers[f.Code] = true
 		out.WriteString(f.Multiline() + "\n\n")
 	}
-	golden(t, "refusals.golden", out.String())
+	testkit.Golden(t, "testdata/refusals.golden", []byte(out.String()))
 
 	c, err := New("s", static{}, azcore.ClientOptions{Retry: policy.RetryOptions{MaxRetries: -1}, Transport: answer{err: errors.New("dial tcp: no route to host")}})
 	if err != nil {
@@ -295,25 +259,5 @@ func TestEveryRefusalNamesItsFix(t *testing.T) {
 	cancel()
 	if _, err = c.EnsureGroup(ctx, "g", "westeurope"); !errors.Is(err, context.Canceled) {
 		t.Errorf("canceled: %v", err)
-	}
-}
-
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		if err := os.MkdirAll("testdata", 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal([]byte(got), want) {
-		t.Errorf("%s differs (run with -update to accept):\n%s", path, got)
 	}
 }

@@ -23,9 +23,10 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 
 	"github.com/sluice-gitops/sluice/internal/fault"
+	"github.com/sluice-gitops/sluice/internal/testkit"
 )
 
-var update = flag.Bool("update", false, "rewrite golden files")
+var _ = flag.Bool("update", false, "rewrite golden files")
 
 const (
 	tenant = "11111111-2222-4333-8444-555555555555"
@@ -173,7 +174,7 @@ func TestEveryRefusalNamesCauseAndFix(t *testing.T) {
 		noToken(t, err)
 		out.WriteString(f.Multiline() + "\n\n")
 	}
-	golden(t, "refusals.golden", out.String())
+	testkit.Golden(t, "testdata/refusals.golden", []byte(out.String()))
 }
 
 func TestFaultsBesideRefusals(t *testing.T) {
@@ -278,7 +279,7 @@ func TestAPodWithoutTheLabelIsToldSo(t *testing.T) {
 	if f == nil || f.Code != "SLU-IDENTITY-001" || !strings.Contains(f.Seen, "AZURE_CLIENT_ID, AZURE_TENANT_ID, AZURE_FEDERATED_TOKEN_FILE are not set") {
 		t.Fatalf("got %v", err)
 	}
-	golden(t, "noidentity.golden", f.Multiline()+"\n")
+	testkit.Golden(t, "testdata/noidentity.golden", []byte(f.Multiline()+"\n"))
 
 	env := map[string]string{envClientID: client, envTenantID: tenant, envTokenFile: "/t", envAuthority: "http://login.test/"}
 	if _, err = fromEnvironment(func(k string) string { return env[k] }, azcore.ClientOptions{}); fault.From(err) == nil || fault.From(err).Code != "SLU-IDENTITY-002" {
@@ -319,26 +320,6 @@ func noToken(t *testing.T, err error) {
 		if s := fmt.Sprintf("%v %+v", e, e.Error()); strings.Contains(s, "SECRETSIGNATURE") || strings.Contains(s, strings.Split(saToken(), ".")[1]) {
 			t.Errorf("the token is in the error: %s", s)
 		}
-	}
-}
-
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		if err := os.MkdirAll("testdata", 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got != string(want) {
-		t.Errorf("%s differs (run with -update to accept):\n%s", path, got)
 	}
 }
 

@@ -1,7 +1,6 @@
 package keyvault
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"crypto/rsa"
@@ -15,8 +14,6 @@ import (
 	"math/big"
 	"net"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -26,9 +23,10 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 
 	"github.com/sluice-gitops/sluice/internal/fault"
+	"github.com/sluice-gitops/sluice/internal/testkit"
 )
 
-var update = flag.Bool("update", false, "rewrite golden files")
+var _ = flag.Bool("update", false, "rewrite golden files")
 
 const version = "0123456789abcdef0123456789abcdef"
 
@@ -211,7 +209,7 @@ func TestEveryRefusalNamesHopAndFix(t *testing.T) {
 			out.WriteString(f.Multiline() + "\n\n")
 		})
 	}
-	golden(t, "refusals.golden", out.String())
+	testkit.Golden(t, "testdata/refusals.golden", []byte(out.String()))
 }
 
 func TestOnlyKeyVaultHostsAreCalled(t *testing.T) {
@@ -278,24 +276,4 @@ func FuzzParseKeyID(f *testing.F) {
 			t.Errorf("%q parsed to %v, again to %v, %v", s, id, again, err)
 		}
 	})
-}
-
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		if err := os.MkdirAll("testdata", 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal([]byte(got), want) {
-		t.Errorf("%s differs (run with -update to accept):\n%s", path, got)
-	}
 }

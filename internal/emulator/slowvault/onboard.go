@@ -7,8 +7,6 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -84,15 +82,12 @@ type manager struct {
 }
 
 func newManager(e *emulator.Emulator) (*manager, error) {
-	pem, err := os.ReadFile(e.CAFile())
+	client, err := e.Client()
 	if err != nil {
 		return nil, err
 	}
-	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(pem)
 	env := e.Env()
-	m := &manager{base: "https://management.azure.com/subscriptions/" + env.SubscriptionID, http: &http.Client{Transport: &http.Transport{
-		Proxy: http.ProxyURL(&url.URL{Scheme: "http", Host: e.Addr()}), TLSClientConfig: &tls.Config{RootCAs: roots}}}}
+	m := &manager{base: "https://management.azure.com/subscriptions/" + env.SubscriptionID, http: client}
 	form := url.Values{"grant_type": {"client_credentials"}, "scope": {"https://management.azure.com/.default"},
 		"client_id": {env.DeveloperClientID}, "client_secret": {env.DeveloperSecret}}
 	r, err := http.NewRequest(http.MethodPost, "https://login.microsoftonline.com/"+env.TenantID+"/oauth2/v2.0/token", strings.NewReader(form.Encode()))
