@@ -70,6 +70,7 @@ func (c *controllerFlags) add(cmd *cobra.Command) {
 	f.StringVar(&o.WatchConfigsLabelSelector, "watch-configs-label-selector", "reconcile.fluxcd.io/watch=Enabled", "follow changes of ConfigMaps and Secrets with these labels")
 	f.StringVar(&c.level, "log-level", "info", "trace, debug, info or error")
 	f.StringVar(&c.enc, "log-encoding", "json", "json or console")
+	f.Var(&o.GitRepositories, "git-repositories", "who reconciles GitRepositories: serve, this controller; or read, Flux's source-controller, whose artifacts are read")
 	f.StringVar(&o.StoragePath, "storage-path", orElse(env("STORAGE_PATH"), filepath.Join(os.TempDir(), "sluice")), "folder of mirrors and artifacts")
 	f.StringVar(&o.StorageAddr, "storage-addr", orElse(env("STORAGE_ADDRESS"), ":9090"), "listen address of the artifact server")
 	f.StringVar(&o.StorageAdvAddr, "storage-adv-addr", env("STORAGE_ADV_ADDR"), "host in artifact URLs")
@@ -121,7 +122,7 @@ func (f *controllerFlags) options(c *cobra.Command) (o reconcile.Options, warnin
 	if o.Features, warnings, err = reconcile.ParseFeatures(f.gates); err != nil {
 		return o, nil, usage(c, err)
 	}
-	warnings = append(warnings, idleWarnings(c)...)
+	warnings = append(append(warnings, idleWarnings(c)...), readWarnings(c, o.GitRepositories)...)
 	if o.DefaultDecryptionServiceAccount+o.DefaultKubeConfigServiceAccount+o.DefaultSourceServiceAccount != "" && !o.Features.On(reconcile.ObjectLevelWorkloadIdentity) {
 		return o, nil, usage(c, errors.New("--default-decryption-service-account, --default-kubeconfig-service-account and --default-source-service-account need --feature-gates=ObjectLevelWorkloadIdentity=true"))
 	}

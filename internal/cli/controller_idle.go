@@ -6,6 +6,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"golang.org/x/crypto/ssh"
+
+	"github.com/sluice-gitops/sluice/internal/reconcile"
 )
 
 // idleFlag is a flag of Flux's controllers that says nothing here. It is taken, so that a Deployment written for them
@@ -63,6 +65,20 @@ func idleWarnings(c *cobra.Command) (warnings []string) {
 	for _, i := range idleFlags {
 		if f := c.Flags().Lookup(i.name); f.Changed && f.Value.String() != i.value {
 			warnings = append(warnings, "--"+i.name+" has no effect: "+i.why)
+		}
+	}
+	return warnings
+}
+
+// servingFlags say how GitRepositories are fetched and served, which is Flux's source-controller's work where they are
+// only read.
+var servingFlags = []string{"storage-path", "storage-addr", "storage-adv-addr", "default-source-service-account", "ssh-kex-algos", "ssh-hostkey-algos"}
+
+// readWarnings names the flags that were set and say nothing where GitRepositories are only read.
+func readWarnings(c *cobra.Command, mode reconcile.GitMode) (warnings []string) {
+	for _, name := range servingFlags {
+		if mode == reconcile.GitRead && c.Flags().Changed(name) {
+			warnings = append(warnings, "--"+name+" has no effect: with --git-repositories=read, source-controller fetches and serves them")
 		}
 	}
 	return warnings

@@ -135,6 +135,23 @@ func TestEachGateOfFluxWorksOrWarns(t *testing.T) {
 	}
 }
 
+func TestWhereRepositoriesAreOnlyReadTheFlagsOfServingWarn(t *testing.T) {
+	for _, name := range servingFlags {
+		value := map[string]string{"ssh-kex-algos": "curve25519-sha256", "ssh-hostkey-algos": "ssh-ed25519"}[name]
+		args := []string{"--feature-gates=ObjectLevelWorkloadIdentity=true", "--" + name + "=" + value}
+		if o, warnings, err := controllerOf(nil, args...); err != nil || o.GitRepositories != reconcile.GitServe || len(warnings) > 0 {
+			t.Errorf("--%s: %v, warnings %q", name, err, warnings)
+		}
+		o, warnings, err := controllerOf(nil, append(args, "--git-repositories=read")...)
+		if err != nil || o.GitRepositories != reconcile.GitRead || len(warnings) != 1 || !strings.Contains(warnings[0], "--"+name+" has no effect") {
+			t.Errorf("--%s with read: %v, %v, warnings %q", name, o.GitRepositories, err, warnings)
+		}
+	}
+	if _, _, err := controllerOf(nil, "--git-repositories=both"); err == nil || !strings.Contains(err.Error(), "want serve or read") {
+		t.Errorf("an unknown mode is taken: %v", err)
+	}
+}
+
 func TestTheEnvironmentThatFluxReadsIsRead(t *testing.T) {
 	o, _, err := controllerOf(map[string]string{
 		"METRICS_ADDR": ":1", "EVENTS_ADDR": "http://n/", "STORAGE_PATH": "/data", "STORAGE_ADDRESS": ":2", "STORAGE_ADV_ADDR": "adv", "RUNTIME_NAMESPACE": "ns",

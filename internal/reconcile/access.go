@@ -53,11 +53,11 @@ func (k *Kustomizations) serviceAccount(obj *Kustomization) string {
 
 // sourceState says why a source has no revision. Both texts are empty while the first fetch is under way.
 func (k *Kustomizations) sourceState(ctx context.Context, key sourceKey) (why, fix string, err error) {
-	if key.Kind != sourcev1.GitRepositoryKind {
+	if key.Kind != sourcev1.GitRepositoryKind || k.Options.GitRepositories == GitRead {
 		if err := k.Revisions.Failure(key); err != nil {
 			return "", "", err
 		}
-		return externalState(ctx, k.Reader, key)
+		return externalState(ctx, k.Reader, k.Options.GitRepositories, key)
 	}
 	name := key.NamespacedName
 	var repo sourcev1.GitRepository

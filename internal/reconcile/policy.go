@@ -53,13 +53,16 @@ func (p SOPSPolicy) Type() string { return "policy" }
 var refusedBy = []string{string(sopsrules.Narrowed), string(sopsrules.WeakMAC), string(sopsrules.WeakQuorum), string(sopsrules.Unlisted), check.PlainValue}
 
 // guard judges the documents of one attempt before they are opened, so that no key is unwrapped for one that is refused.
-// Documents that no rule covers pass, and so do those inside the values of a Secret, which lie under no path.
+// Documents that no rule covers pass, and so do those inside the values of a Secret, which lie under no path. Where an
+// artifact of another controller holds no .sops.yaml, nobody can tell whether the repository has one: that is refused too.
 type guard struct {
 	tree   source.Tree // whole: Flux leaves .sops.yaml out of its artifacts
+	origin sourceKey
 	policy SOPSPolicy
 	warn   func(error)
 
 	mu     sync.Mutex
+	told   bool              // that there are no rules; once is enough
 	files  map[string]ruling // by path of a .sops.yaml
 	inputs []render.Input
 }
@@ -75,7 +78,7 @@ func (k *Kustomizations) guard(a *attempt) *guard {
 	if k.Options.SOPSPolicy == SOPSPolicyOff {
 		return nil
 	}
-	return &guard{tree: source.Whole(a.rev.Tree), policy: k.Options.SOPSPolicy, files: map[string]ruling{}, warn: func(err error) {
+	return &guard{tree: source.Whole(a.rev.Tree), origin: sourceOf(a.obj), policy: k.Options.SOPSPolicy, files: map[string]ruling{}, warn: func(err error) {
 		k.Log.Warn("SOPS policy", "kustomization", a.name.String(), "warning", err)
 		k.Events.warning(a.obj, a.rev.Name, "SOPSPolicy", err.Error())
 	}}
@@ -146,8 +149,26 @@ func (g *guard) rule(file string) (*sopsrules.Rule, error) {
 		case r.file != nil:
 			return r.file.For(file)
 		case dir == ".":
-			return nil, nil
+			return nil, g.withoutRules(file)
 		}
+	}
+}
+
+// withoutRules is what it means that no .sops.yaml stands above a file: in a repository, that it has no rules.
+func (g *guard) withoutRules(file string) error {
+	if !source.Archived(g.tree) {
+		return nil
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.told && g.policy == SOPSPolicyWarn {
+		return nil
+	}
+	g.told = true
+	return &fault.Fault{Code: "SLU-SOPS-032", Hop: fault.HopSOPS, File: file,
+		Seen: "the artifact of " + g.origin.Kind + "/" + g.origin.String() + " holds no .sops.yaml to judge it by",
+		Why:  "source-controller leaves .sops.yaml out of artifacts, so whether the repository has rules can't be seen",
+		Fix:  "keep it in the artifact, by the line !.sops.yaml in the repository's .sourceignore; or start the controller with --sops-policy=off",
 	}
 }
 

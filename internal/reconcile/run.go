@@ -42,8 +42,10 @@ type Options struct {
 	WatchAllNamespaces bool   // false: only Namespace
 	WatchLabelSelector string // reconcile only objects with these labels
 
-	StoragePath    string // folder for mirrors and artifacts; required
-	StorageAddr    string // listen address of the artifact server; empty: not served
+	GitRepositories GitMode // who reconciles them; this process
+
+	StoragePath    string // folder for mirrors and artifacts; required unless GitRepositories are read
+	StorageAddr    string // listen address of the artifact server; empty, or with GitRead: not served
 	StorageAdvAddr string // host in artifact URLs
 	MetricsAddr    string // "0" or empty: off
 	HealthAddr     string // "0" or empty: off
@@ -135,13 +137,10 @@ func Run(ctx context.Context, o Options) error {
 		}
 	}
 	revisions := NewRevisions()
-	artifacts := &Artifacts{Dir: filepath.Join(o.StoragePath, "artifacts"), Host: o.StorageAdvAddr}
-	repos := newGitRepositories(mgr.GetClient(), mgr.GetAPIReader(), revisions, artifacts, filepath.Join(o.StoragePath, "mirrors"))
-	repos.Events, repos.Log = sourceEvents, o.Log
-	repos.Features, repos.DefaultAccount = o.Features, o.DefaultSourceServiceAccount
-	repos.KexAlgorithms, repos.HostKeyAlgorithms = o.SSHKexAlgorithms, o.SSHHostKeyAlgorithms
-	if err := repos.setup(mgr, o.Concurrent); err != nil {
-		return err
+	if o.GitRepositories == GitServe {
+		if err := serveGit(mgr, o, revisions, sourceEvents); err != nil {
+			return err
+		}
 	}
 	ring := keyring.New(keyring.Options{Transport: o.azure, TTL: o.DataKeyTTL, Observe: dataKeys.observe})
 	dataKeys.follow(ring)
@@ -160,10 +159,20 @@ func Run(ctx context.Context, o Options) error {
 	if err := newExternalSources(mgr, revisions, o).setup(mgr, o.Concurrent); err != nil {
 		return err
 	}
-	if err := mgr.Add(artifactServer{addr: o.StorageAddr, handler: artifacts.Handler()}); err != nil {
+	return mgr.Start(ctx)
+}
+
+// serveGit adds what source-controller does for GitRepositories.
+func serveGit(mgr ctrl.Manager, o Options, revisions *Revisions, events recorder) error {
+	artifacts := &Artifacts{Dir: filepath.Join(o.StoragePath, "artifacts"), Host: o.StorageAdvAddr}
+	repos := newGitRepositories(mgr.GetClient(), mgr.GetAPIReader(), revisions, artifacts, filepath.Join(o.StoragePath, "mirrors"))
+	repos.Events, repos.Log = events, o.Log
+	repos.Features, repos.DefaultAccount = o.Features, o.DefaultSourceServiceAccount
+	repos.KexAlgorithms, repos.HostKeyAlgorithms = o.SSHKexAlgorithms, o.SSHHostKeyAlgorithms
+	if err := repos.setup(mgr, o.Concurrent); err != nil {
 		return err
 	}
-	return mgr.Start(ctx)
+	return mgr.Add(artifactServer{addr: o.StorageAddr, handler: artifacts.Handler()})
 }
 
 func newManager(o Options) (ctrl.Manager, error) {
@@ -179,11 +188,13 @@ func newManager(o Options) (ctrl.Manager, error) {
 		LeaderElectionID:        leaseName(o.WatchLabelSelector),
 		LeaderElectionNamespace: o.Namespace,
 		Cache: cache.Options{NewInformer: newInformer, ByObject: map[client.Object]cache.ByObject{
-			&sourcev1.GitRepository{}: {Label: selector},
-			&Kustomization{}:          {Label: selector},
+			&Kustomization{}: {Label: selector},
 		}},
 		// Credentials and substitution variables are read when they are needed and kept nowhere.
 		Client: client.Options{Cache: &client.CacheOptions{DisableFor: []client.Object{&corev1.Secret{}, &corev1.ConfigMap{}}}},
+	}
+	if o.GitRepositories == GitServe { // another's are read whatever shard they belong to, as every other source
+		opts.Cache.ByObject[&sourcev1.GitRepository{}] = cache.ByObject{Label: selector}
 	}
 	o.LeaderElection.apply(&opts)
 	if err := configCache(o, opts.Cache.ByObject); err != nil {

@@ -44,6 +44,7 @@ type externalSources struct {
 	revisions *Revisions
 	log       *slog.Logger
 	features  Features
+	git       GitMode
 	control   controller.TypedController[sourceKey]
 	limits    source.Limits
 
@@ -55,7 +56,7 @@ type externalSources struct {
 
 func newExternalSources(mgr ctrl.Manager, r *Revisions, o Options) *externalSources {
 	return &externalSources{
-		client: mgr.GetClient(), mgr: mgr, revisions: r, log: o.Log, features: o.Features,
+		client: mgr.GetClient(), mgr: mgr, revisions: r, log: o.Log, features: o.Features, git: o.GitRepositories,
 		watched: map[string]bool{}, digests: map[sourceKey]string{}, retries: newBackoff(),
 	}
 }
@@ -71,7 +72,7 @@ func (x *externalSources) setup(mgr ctrl.Manager, concurrent int) error {
 	}
 	x.control = c
 	named := handler.TypedEnqueueRequestsFromMapFunc(func(_ context.Context, k *Kustomization) []sourceKey {
-		if newExternal(k.Spec.SourceRef.Kind) == nil {
+		if x.git.external(k.Spec.SourceRef.Kind) == nil {
 			return nil
 		}
 		return []sourceKey{sourceOf(k)}
@@ -96,7 +97,7 @@ func (x *externalSources) watch(kind string) (bool, error) {
 	itself := handler.TypedEnqueueRequestsFromMapFunc(func(_ context.Context, o client.Object) []sourceKey {
 		return []sourceKey{{kind, client.ObjectKeyFromObject(o)}}
 	})
-	if err := x.control.Watch(ctrlsource.TypedKind[client.Object](x.mgr.GetCache(), newExternal(kind), itself)); err != nil {
+	if err := x.control.Watch(ctrlsource.TypedKind[client.Object](x.mgr.GetCache(), x.git.external(kind), itself)); err != nil {
 		return false, err
 	}
 	x.watched[kind] = true
@@ -120,7 +121,7 @@ func (x *externalSources) Reconcile(ctx context.Context, key sourceKey) (reconci
 	if !served {
 		return reconcile.Result{RequeueAfter: absentKindRetry}, nil
 	}
-	obj := newExternal(key.Kind)
+	obj := x.git.external(key.Kind)
 	if err := x.client.Get(ctx, key.NamespacedName, obj); err != nil {
 		if apierrors.IsNotFound(err) {
 			x.forget(key)
@@ -203,20 +204,7 @@ func reachable(address string) string {
 	return u.String()
 }
 
-// newExternal returns an empty object of a source kind that others reconcile, nil for any other kind.
-func newExternal(kind string) externalSource {
-	switch kind {
-	case sourcev1.OCIRepositoryKind:
-		return &sourcev1.OCIRepository{}
-	case sourcev1.BucketKind:
-		return &sourcev1.Bucket{}
-	case sourcev1.ExternalArtifactKind:
-		return &sourcev1.ExternalArtifact{}
-	}
-	return nil
-}
-
-// externalSource is what OCIRepository, Bucket and ExternalArtifact have in common.
+// externalSource is what the kinds have in common that others reconcile.
 type externalSource interface {
 	client.Object
 	GetArtifact() *meta.Artifact
@@ -225,8 +213,8 @@ type externalSource interface {
 
 // externalState says why a source that others reconcile has no revision here. Both texts are empty while its artifact
 // is being downloaded.
-func externalState(ctx context.Context, c client.Reader, key sourceKey) (why, fix string, err error) {
-	obj := newExternal(key.Kind)
+func externalState(ctx context.Context, c client.Reader, mode GitMode, key sourceKey) (why, fix string, err error) {
+	obj := mode.external(key.Kind)
 	if obj == nil {
 		return fmt.Sprintf("%q is no kind of source", key.Kind), "correct spec.sourceRef.kind", nil
 	}
@@ -241,6 +229,9 @@ func externalState(ctx context.Context, c client.Reader, key sourceKey) (why, fi
 	}
 	if obj.GetArtifact() != nil {
 		return "", "", nil
+	}
+	if repo, ok := obj.(*sourcev1.GitRepository); ok && repo.Spec.Suspend {
+		return "it is suspended", "flux resume source git " + key.Name + " -n " + key.Namespace, nil
 	}
 	if ready := apimeta.FindStatusCondition(obj.GetConditions(), meta.ReadyCondition); ready != nil && ready.Status == metav1.ConditionFalse {
 		return ready.Message, "kubectl describe " + key.Kind + " " + key.Name + " -n " + key.Namespace, nil

@@ -67,7 +67,11 @@ func newDepot(t *testing.T) *depot {
 func (d *depot) publish(t *testing.T, revision string, files map[string]string) *meta.Artifact {
 	t.Helper()
 	var b bytes.Buffer
-	if err := (&source.Revision{Tree: source.MapTree(files)}).WriteArchive(&b); err != nil {
+	tree, err := new(source.Ignores).View(source.MapTree(files), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := (&source.Revision{Tree: tree}).WriteArchive(&b); err != nil {
 		t.Fatal(err)
 	}
 	sum := sha256.Sum256(b.Bytes())

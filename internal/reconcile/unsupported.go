@@ -23,7 +23,7 @@ func unsupportedInKustomization(k *Kustomization) error {
 		field string
 		set   bool
 	}{
-		{"spec.sourceRef.kind " + s.SourceRef.Kind, s.SourceRef.Kind != sourcev1.GitRepositoryKind && newExternal(s.SourceRef.Kind) == nil},
+		{"spec.sourceRef.kind " + s.SourceRef.Kind, s.SourceRef.Kind != sourcev1.GitRepositoryKind && GitServe.external(s.SourceRef.Kind) == nil},
 	} {
 		if f.set {
 			return unsupported("Kustomization/"+k.Namespace+"/"+k.Name, f.field)

@@ -131,6 +131,13 @@ func notArchive(why string) error {
 // archiveTree is the tree of an unpacked archive.
 type archiveTree struct{ *memDir }
 
+// Archived reports whether a tree came out of an archive, so that what its maker left out can't be told from what never
+// was there.
+func Archived(t Tree) bool {
+	_, yes := t.(archiveTree)
+	return yes
+}
+
 func unpack(data []byte, limits Limits) (Tree, error) {
 	zip, err := gzip.NewReader(bytes.NewReader(data))
 	if err != nil {
