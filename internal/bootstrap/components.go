@@ -51,9 +51,13 @@ func Components(o Options) ([]byte, error) {
 			}
 			continue
 		}
-		out.WriteString("---\n")
-		if err := templates.ExecuteTemplate(&out, part, o); err != nil {
+		var text bytes.Buffer
+		if err := templates.ExecuteTemplate(&text, part, o); err != nil {
 			return nil, fmt.Errorf("%s: %w", part, err)
+		}
+		if text.Len() > 0 {
+			out.WriteString("---\n")
+			out.Write(text.Bytes())
 		}
 	}
 	return out.Bytes(), nil
@@ -62,6 +66,9 @@ func Components(o Options) ([]byte, error) {
 // writeDefinitions appends the CRDs with the labels that `flux check` and `flux uninstall` select by.
 func writeDefinitions(out *bytes.Buffer, o Options) error {
 	for _, def := range crds.All() {
+		if o.FluxSources && def.Spec.Group == sourceGroup {
+			continue // source-controller's definitions are of its own version
+		}
 		def.Labels = map[string]string{
 			"app.kubernetes.io/instance": o.Namespace,
 			"app.kubernetes.io/part-of":  "flux",

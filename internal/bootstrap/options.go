@@ -21,7 +21,9 @@ type Options struct {
 	Version   string // as `sluice version` prints it; Release if empty
 	Registry  string // host and folder of the image named sluice; the project's own if empty
 	Image     string // of the controller; Registry's at Version if empty
-	Notify    bool   // post events to Flux's notification-controller, which runs in the same namespace
+	// FluxSources leaves all sources, GitRepositories among them, to Flux's source-controller, which runs beside.
+	FluxSources bool
+	Notify      bool // post events to Flux's notification-controller, which runs in the same namespace
 
 	PullSecret       string   // Secret of the namespace that the image is pulled with; none if empty
 	LogLevel         string   // trace, debug, info or error; info if empty

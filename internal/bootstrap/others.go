@@ -21,45 +21,102 @@ const othersHeader = `# The components of Flux that Sluice does not replace, kep
 // ours begins every gotk-components.yaml that Components wrote.
 var ours = []byte(componentsHeader[:strings.Index(componentsHeader, "%s")])
 
-// replaced are the Deployments of Flux that do not go on beside Sluice.
-var replaced = map[string]bool{"source-controller": true, "kustomize-controller": true}
+// adopt puts Flux's components besides Sluice's, and returns the files of the folder that hold such: OthersFile, and
+// those that are named for source-controller or for a controller of r.Others. Files that stand beside the components already are rewritten only
+// where they and the components hold the same.
+func (w *writer) adopt(r Repository, components []byte) (files []string, err error) {
+	taken, err := identities(map[string]bool{}, components)
+	if err != nil {
+		return nil, err
+	}
+	keep := separation{taken: taken, fluxSources: r.Components.FluxSources}
+	if was := w.read(ComponentsFile); len(bytes.TrimSpace(was)) > 0 && !bytes.HasPrefix(was, ours) {
+		kept, _, err := keep.others(was, "-others")
+		if err != nil {
+			return nil, err
+		}
+		if kept != nil {
+			w.put(OthersFile, kept)
+		}
+	}
+	named := []string{OthersFile, sourceController + ".yaml"}
+	for _, name := range r.Others {
+		if name != sourceController {
+			named = append(named, name+".yaml")
+		}
+	}
+	for _, name := range named {
+		was := w.final(name)
+		if len(bytes.TrimSpace(was)) == 0 {
+			continue
+		}
+		suffix := "-others"
+		if name != OthersFile {
+			suffix = "-" + strings.TrimSuffix(name, ".yaml")
+		}
+		now, changed, err := keep.others(was, suffix)
+		if err != nil {
+			return nil, err
+		}
+		if changed {
+			w.put(name, now)
+		}
+		if keep.taken, err = identities(keep.taken, w.final(name)); err != nil {
+			return nil, err
+		}
+		files = append(files, name)
+	}
+	return files, nil
+}
 
-// others returns what of a gotk-components.yaml is to be kept beside components: nothing when Sluice wrote it.
+// separation parts what stays of a manifest of Flux's from what Sluice's components hold.
+type separation struct {
+	taken       map[string]bool // by identity: what stands elsewhere
+	fluxSources bool            // Flux's source-controller stays
+}
+
+// replaces tells whether a Deployment of Flux does not go on beside Sluice.
+func (s separation) replaces(d *yaml.RNode) bool {
+	return d.GetKind() == "Deployment" && (d.GetName() == "kustomize-controller" || d.GetName() == sourceController && !s.fluxSources)
+}
+
+// others returns what of a manifest is to be kept, and whether that is less than all of it.
 //
 // Roles and bindings that Flux's controllers share a name with Sluice's are kept under names of their own, ending in
-// "-others": Sluice's speak for kustomize-controller alone.
-func others(existing, components []byte) ([]byte, error) {
-	if len(bytes.TrimSpace(existing)) == 0 || bytes.HasPrefix(existing, ours) {
-		return nil, nil
-	}
-	taken := map[string]bool{}
-	docs, err := documents(components)
-	if err != nil {
-		return nil, err
-	}
-	for _, d := range docs {
-		taken[identity(d)] = true
-	}
+// suffix: Sluice's speak for kustomize-controller alone.
+func (s separation) others(existing []byte, suffix string) (_ []byte, changed bool, err error) {
 	found, err := documents(existing)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	renamed := map[string]string{} // roles, by the name that bindings refer to
 	var kept []*yaml.RNode
 	for _, d := range found {
 		rbac := strings.HasPrefix(d.GetApiVersion(), "rbac.authorization.k8s.io/")
 		switch {
-		case taken[identity(d)] && !rbac, d.GetKind() == "Deployment" && replaced[d.GetName()]:
+		case s.taken[identity(d)] && !rbac, s.replaces(d):
+			changed = true
 			continue
-		case taken[identity(d)]:
-			renamed[d.GetKind()+"/"+d.GetName()] = d.GetName() + "-others"
-			if err := d.SetName(d.GetName() + "-others"); err != nil {
-				return nil, err
+		case s.taken[identity(d)]:
+			changed = true
+			renamed[d.GetKind()+"/"+d.GetName()] = d.GetName() + suffix
+			if err := d.SetName(d.GetName() + suffix); err != nil {
+				return nil, false, err
 			}
 		}
 		kept = append(kept, d)
 	}
-	return joined(kept, renamed)
+	text, err := joined(kept, renamed)
+	return text, changed, err
+}
+
+// identities adds those of a manifest.
+func identities(to map[string]bool, manifest []byte) (map[string]bool, error) {
+	docs, err := documents(manifest)
+	for _, d := range docs {
+		to[identity(d)] = true
+	}
+	return to, err
 }
 
 func joined(kept []*yaml.RNode, renamed map[string]string) ([]byte, error) {
