@@ -5,13 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"regexp"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"github.com/sluice-gitops/sluice/internal/inventory"
+	"github.com/sluice-gitops/sluice/internal/lazyregexp"
 	"github.com/sluice-gitops/sluice/internal/plan"
 )
 
@@ -75,9 +75,9 @@ func unknownKind(id inventory.ID, err error, _ string) (cause, bool) {
 }
 
 var (
-	deniedBy = regexp.MustCompile(`admission webhook "([^"]+)" denied the request`)
-	failedBy = regexp.MustCompile(`failed calling webhook "([^"]+)"`)
-	policyBy = regexp.MustCompile(`ValidatingAdmissionPolicy '([^']+)'`)
+	deniedBy = lazyregexp.New(`admission webhook "([^"]+)" denied the request`)
+	failedBy = lazyregexp.New(`failed calling webhook "([^"]+)"`)
+	policyBy = lazyregexp.New(`ValidatingAdmissionPolicy '([^']+)'`)
 )
 
 func webhookDenied(_ inventory.ID, _ error, said string) (cause, bool) {
@@ -130,7 +130,7 @@ func escalation(_ inventory.ID, err error, said string) (cause, bool) {
 	return cause{number: "020", why: "nobody can grant rights that they don't hold themselves", fix: "Grant the applying user these rights first, or the verbs escalate and bind on roles."}, true
 }
 
-var deniedTo = regexp.MustCompile(`User "([^"]+)" cannot (\w+) resource "([^"]+)" in API group "([^"]*)" (?:in the namespace "([^"]+)"|at the cluster scope)`)
+var deniedTo = lazyregexp.New(`User "([^"]+)" cannot (\w+) resource "([^"]+)" in API group "([^"]*)" (?:in the namespace "([^"]+)"|at the cluster scope)`)
 
 func forbidden(id inventory.ID, err error, said string) (cause, bool) {
 	if !apierrors.IsForbidden(err) {
@@ -158,7 +158,7 @@ func forbidden(id inventory.ID, err error, said string) (cause, bool) {
 		fix: "kubectl create role " + name + " -n " + namespace + rights + " && kubectl create rolebinding " + name + " -n " + namespace + " --role=" + name + " " + subject}, true
 }
 
-var noSuchNamespace = regexp.MustCompile(`namespaces "([^"]+)" not found`)
+var noSuchNamespace = lazyregexp.New(`namespaces "([^"]+)" not found`)
 
 func namespaceMissing(id inventory.ID, err error, said string) (cause, bool) {
 	m := noSuchNamespace.FindStringSubmatch(said)

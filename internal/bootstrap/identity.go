@@ -4,9 +4,10 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"regexp"
 
 	"sigs.k8s.io/kustomize/kyaml/yaml"
+
+	"github.com/sluice-gitops/sluice/internal/lazyregexp"
 )
 
 // Placeholders stand in a sample's patches until bootstrap, or a person, puts the identity's own ids in.
@@ -32,7 +33,7 @@ type Identity struct {
 }
 
 // azureID is a GUID. A tenant's domain name would do for Entra ID, but fails at Key Vault's challenge.
-var azureID = regexp.MustCompile(`^([0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}|` + PlaceholderClientID + `|` + PlaceholderTenantID + `)$`)
+var azureID = lazyregexp.New(`^([0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}|` + PlaceholderClientID + `|` + PlaceholderTenantID + `)$`)
 
 const deploymentPatch = `# The pod label makes AKS's workload identity webhook give the controller its token and its AZURE_* environment.
 apiVersion: apps/v1

@@ -2,11 +2,12 @@ package bootstrap
 
 import (
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/util/validation"
+
+	"github.com/sluice-gitops/sluice/internal/lazyregexp"
 )
 
 // imageRegistry is where the project publishes its image.
@@ -58,7 +59,7 @@ func (o Options) withDefaults() Options {
 // VersionLabel is the version as a label value or image tag: build metadata follows "_" for want of "+".
 func (o Options) VersionLabel() string { return strings.ReplaceAll(o.Version, "+", "_") }
 
-var imageReference = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:/@-]*$`)
+var imageReference = lazyregexp.New(`^[A-Za-z0-9][A-Za-z0-9._:/@-]*$`)
 
 // logLevels are those of the controller's --log-level.
 var logLevels = []string{"trace", "debug", "info", "error"}

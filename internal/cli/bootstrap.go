@@ -159,7 +159,7 @@ func (b *bootstrapFlags) cluster() (client.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	kc, err := client.New(cfg, client.Options{Scheme: onboard.Scheme})
+	kc, err := client.New(cfg, client.Options{Scheme: onboard.Scheme()})
 	return kc, explainKube(err)
 }
 

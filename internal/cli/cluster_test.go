@@ -40,7 +40,7 @@ func newRoom(t *testing.T) *room {
 	t.Helper()
 	env := testkit.Cluster(t)
 	testkit.InstallCRDs(t, env, crds.YAML())
-	c, err := client.NewWithWatch(env.Config, client.Options{Scheme: scheme})
+	c, err := client.NewWithWatch(env.Config, client.Options{Scheme: scheme()})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -114,7 +114,7 @@ func (e *examiner) options() (doctor.Options, error) {
 	if err != nil {
 		return doctor.Options{}, err
 	}
-	c, err := client.New(cfg, client.Options{Scheme: doctor.Scheme})
+	c, err := client.New(cfg, client.Options{Scheme: doctor.Scheme()})
 	if err != nil {
 		return doctor.Options{}, explainKube(err)
 	}

@@ -21,7 +21,7 @@ import (
 // ward is a room with a controller whose Deployment lacks the label and whose ServiceAccount lacks the annotations.
 func newWard(t *testing.T) (*room, client.Client) {
 	r := newRoom(t)
-	c, err := client.New(rest.CopyConfig(testkit.Cluster(t).Config), client.Options{Scheme: doctor.Scheme})
+	c, err := client.New(rest.CopyConfig(testkit.Cluster(t).Config), client.Options{Scheme: doctor.Scheme()})
 	if err != nil {
 		t.Fatal(err)
 	}

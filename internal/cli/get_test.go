@@ -41,7 +41,7 @@ func objects() []client.Object {
 }
 
 func reader(objs ...client.Object) client.WithWatch {
-	return fake.NewClientBuilder().WithScheme(scheme).WithObjects(objs...).WithStatusSubresource(objs...).Build()
+	return fake.NewClientBuilder().WithScheme(scheme()).WithObjects(objs...).WithStatusSubresource(objs...).Build()
 }
 
 func shown(t *testing.T, g *getter, name string, c client.Reader, kinds ...kind) (string, error) {

@@ -45,7 +45,7 @@ func onboardClient(kube *kubeFlags) (client.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	kc, err := client.New(cfg, client.Options{Scheme: onboard.Scheme})
+	kc, err := client.New(cfg, client.Options{Scheme: onboard.Scheme()})
 	return kc, explainKube(err)
 }
 

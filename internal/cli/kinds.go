@@ -3,7 +3,6 @@ package cli
 import (
 	"cmp"
 	"context"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -15,6 +14,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/duration"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sluice-gitops/sluice/internal/lazyregexp"
 )
 
 // kind is what get and reconcile know about one kind of object.
@@ -201,7 +202,7 @@ func title(b bool) string {
 
 func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
 
-var commitHash = regexp.MustCompile(`\b([0-9a-f]{8})(?:[0-9a-f]{32}|[0-9a-f]{56})\b`)
+var commitHash = lazyregexp.New(`\b([0-9a-f]{8})(?:[0-9a-f]{32}|[0-9a-f]{56})\b`)
 
 // shortHashes cuts every commit hash or digest in a text to eight characters, as Flux's tables do.
 func shortHashes(s string) string { return commitHash.ReplaceAllString(s, "$1") }

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"sync"
 	"syscall"
 	"time"
 
@@ -62,20 +63,20 @@ func (k *kubeFlags) config() (*rest.Config, error) {
 
 const localFix = `eval "$(sluice env)", when a local platform is up (sluice up starts one)`
 
-var scheme = func() *runtime.Scheme {
+var scheme = sync.OnceValue(func() *runtime.Scheme {
 	s := runtime.NewScheme()
 	utilruntime.Must(corev1.AddToScheme(s))
 	utilruntime.Must(sourcev1.AddToScheme(s))
 	utilruntime.Must(kustomizev1.AddToScheme(s))
 	return s
-}()
+})
 
 func (k *kubeFlags) client() (client.WithWatch, error) {
 	cfg, err := k.config()
 	if err != nil {
 		return nil, err
 	}
-	c, err := client.NewWithWatch(cfg, client.Options{Scheme: scheme})
+	c, err := client.NewWithWatch(cfg, client.Options{Scheme: scheme()})
 	if err != nil {
 		return nil, explainKube(err)
 	}

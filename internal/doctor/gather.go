@@ -23,14 +23,14 @@ import (
 	"github.com/sluice-gitops/sluice/internal/source"
 )
 
-// Scheme holds the kinds that the doctor reads. Options.Client must know them.
-var Scheme = func() *runtime.Scheme {
+// Scheme returns the kinds that the doctor reads. Options.Client must know them.
+var Scheme = sync.OnceValue(func() *runtime.Scheme {
 	s := runtime.NewScheme()
 	utilruntime.Must(clientgoscheme.AddToScheme(s))
 	utilruntime.Must(sourcev1.AddToScheme(s))
 	utilruntime.Must(kustomizev1.AddToScheme(s))
 	return s
-}()
+})
 
 // Gather looks at every hop that can be looked at. Each step goes by what the steps before it found; what cannot be had
 // is noted, not returned. Its only errors are that the Kustomization cannot be read, and the context's.

@@ -95,7 +95,7 @@ func (w *world) as(cfg *rest.Config, user string) client.Client {
 	cfg.ContentType = "application/json" // the token answers are read on the way
 	cfg.Impersonate.UserName = user
 	cfg.Wrap(func(next http.RoundTripper) http.RoundTripper { return issuing{w, next} })
-	c, err := client.New(cfg, client.Options{Scheme: Scheme})
+	c, err := client.New(cfg, client.Options{Scheme: Scheme()})
 	w.must(err)
 	return c
 }

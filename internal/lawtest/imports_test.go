@@ -132,7 +132,7 @@ var stages = map[string][]string{
 }
 
 // everybody may use these: they do no stage's work.
-var everybody = []string{"internal/fault", "internal/redact"}
+var everybody = []string{"internal/fault", "internal/redact", "internal/lazyregexp"}
 
 func under(path string, tops []string) bool {
 	return slices.ContainsFunc(tops, func(top string) bool { return path == top || strings.HasPrefix(path, top+"/") })

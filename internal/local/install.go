@@ -20,7 +20,7 @@ type manifests struct {
 
 // install brings the manifests into the cluster as bootstrap does. Where they can't be built but an earlier install
 // stands, it warns and leaves that alone: the user's repository may be broken without the platform being so. c knows
-// onboard.Scheme.
+// onboard.Scheme().
 func (m manifests) install(ctx context.Context, c client.Client, step *event.Step, sink event.Sink) (objects int, err error) {
 	if m.broken != nil {
 		if !installed(ctx, c) || ctx.Err() != nil {

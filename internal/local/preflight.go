@@ -9,12 +9,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"time"
 
 	"github.com/sluice-gitops/sluice/internal/event"
 	"github.com/sluice-gitops/sluice/internal/fault"
+	"github.com/sluice-gitops/sluice/internal/lazyregexp"
 	"github.com/sluice-gitops/sluice/internal/local/state"
 )
 
@@ -53,7 +53,7 @@ func (m machine) check(ctx context.Context, d state.Dir, sink event.Sink) error 
 	return m.checkClock(d, sink)
 }
 
-var gitNumbers = regexp.MustCompile(`(\d+)\.(\d+)`)
+var gitNumbers = lazyregexp.New(`(\d+)\.(\d+)`)
 
 func (m machine) checkGit(ctx context.Context) error {
 	out, err := m.git(ctx)

@@ -160,7 +160,7 @@ func TestFolderThatDoesNotBuildLeavesAnInstalledPlatformAsItIs(t *testing.T) {
 	sink := event.SinkFunc(func(e event.Event) { warned += e.Text })
 	step := event.Start(event.Discard, "install", "")
 	cluster := func(objects ...client.Object) client.Client {
-		return fake.NewClientBuilder().WithScheme(onboard.Scheme).WithObjects(objects...).Build()
+		return fake.NewClientBuilder().WithScheme(onboard.Scheme()).WithObjects(objects...).Build()
 	}
 	if _, err := m.install(t.Context(), cluster(), step, sink); !errors.Is(err, onboard.ErrDoesNotBuild) || warned != "" {
 		t.Errorf("into an empty cluster: %v, %s", err, warned)

@@ -180,7 +180,7 @@ func (s *supervisor) openServers() error {
 func (s *supervisor) startController(ctx context.Context, admin *rest.Config, m manifests) error {
 	rec := s.rec.Get()
 	err := s.step(ctx, "install", "Components", func(st *event.Step) (string, error) {
-		c, err := client.New(admin, client.Options{Scheme: onboard.Scheme})
+		c, err := client.New(admin, client.Options{Scheme: onboard.Scheme()})
 		if err != nil {
 			return "", err
 		}

@@ -32,7 +32,7 @@ func waitSynced(ctx context.Context, d state.Dir, step *event.Step) (string, err
 	if err != nil {
 		return "", err
 	}
-	c, err := client.New(cfg, client.Options{Scheme: onboard.Scheme})
+	c, err := client.New(cfg, client.Options{Scheme: onboard.Scheme()})
 	if err != nil {
 		return "", err
 	}
@@ -190,7 +190,7 @@ func SampleSecret(ctx context.Context, d state.Dir) (value string, ok bool) {
 	if err != nil {
 		return "", false
 	}
-	c, err := client.New(cfg, client.Options{Scheme: onboard.Scheme})
+	c, err := client.New(cfg, client.Options{Scheme: onboard.Scheme()})
 	if err != nil {
 		return "", false
 	}

@@ -86,7 +86,7 @@ func TestSyncedSaysWhatIsMissing(t *testing.T) {
 		}, "bad CEL"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := fake.NewClientBuilder().WithScheme(onboard.Scheme).WithObjects(repo(tt.repo), kustomization(tt.ks)).Build()
+			c := fake.NewClientBuilder().WithScheme(onboard.Scheme()).WithObjects(repo(tt.repo), kustomization(tt.ks)).Build()
 			err := synced(context.Background(), c, platformURL, headNow)
 			if (tt.want == "") != (err == nil) || (err != nil && !strings.Contains(err.Error(), tt.want)) {
 				t.Errorf("got %v, want %q", err, tt.want)
@@ -100,7 +100,7 @@ func TestSyncedSaysWhatIsMissing(t *testing.T) {
 }
 
 func TestAnEmptyClusterIsNotSynced(t *testing.T) {
-	c := fake.NewClientBuilder().WithScheme(onboard.Scheme).WithObjects(repo(nil)).Build()
+	c := fake.NewClientBuilder().WithScheme(onboard.Scheme()).WithObjects(repo(nil)).Build()
 	if err := synced(context.Background(), client.Reader(c), platformURL, headNow); err == nil {
 		t.Error("a cluster without Kustomizations counts as synced")
 	}

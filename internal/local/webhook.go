@@ -58,7 +58,7 @@ func reask(ctx context.Context, cfg *rest.Config) error {
 
 // announce annotates the chosen sources and Kustomizations with a reconcile request of now.
 func announce(ctx context.Context, cfg *rest.Config, chosen func(client.Object) bool) error {
-	c, err := client.New(cfg, client.Options{Scheme: onboard.Scheme})
+	c, err := client.New(cfg, client.Options{Scheme: onboard.Scheme()})
 	if err != nil {
 		return err
 	}

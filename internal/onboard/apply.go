@@ -22,15 +22,15 @@ import (
 	"github.com/sluice-gitops/sluice/internal/fault"
 )
 
-// Scheme holds the types that a client for this package must know.
-var Scheme = func() *runtime.Scheme {
+// Scheme makes a scheme of the types that a client for this package must know.
+func Scheme() *runtime.Scheme {
 	s := runtime.NewScheme()
 	utilruntime.Must(clientgoscheme.AddToScheme(s))
 	utilruntime.Must(apiextensionsv1.AddToScheme(s))
 	utilruntime.Must(sourcev1.AddToScheme(s))
 	utilruntime.Must(kustomizev1.AddToScheme(s))
 	return s
-}()
+}
 
 // fieldManager is the controller's own: it goes on with what is applied here, and a field that leaves the repository
 // leaves the cluster.

@@ -25,7 +25,7 @@ const minKubernetes = ">=1.30.0-0"
 // Check tells, in Flux's words and order, whether a cluster can run Sluice (pre) and whether it does. The fault at the
 // end counts what failed.
 func Check(ctx context.Context, cfg *rest.Config, namespace string, pre bool, say Say) error {
-	c, err := client.New(cfg, client.Options{Scheme: Scheme})
+	c, err := client.New(cfg, client.Options{Scheme: Scheme()})
 	if err != nil {
 		return err
 	}

@@ -53,7 +53,7 @@ func newWorld(t *testing.T) *world {
 	t.Helper()
 	env := testkit.Cluster(t)
 	testkit.InstallCRDs(t, env, crds.YAML())
-	c, err := client.New(env.Config, client.Options{Scheme: onboard.Scheme})
+	c, err := client.New(env.Config, client.Options{Scheme: onboard.Scheme()})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,7 +3,6 @@ package plan
 import (
 	"errors"
 	"maps"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -11,6 +10,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/sluice-gitops/sluice/internal/lazyregexp"
 )
 
 // Changed returns the paths, at most three fields deep and sorted, where an apply would change the live object. Status
@@ -172,7 +173,7 @@ func Leftovers(object metav1.Object) []Leftover {
 }
 
 // immutable recognises the words that API servers, CEL rules and webhooks use for fields that can't change.
-var immutable = regexp.MustCompile(`(?i)immutable|may not (be )?(change|update|modif)|cannot (be )?(change|update|modif)|can't be changed|` +
+var immutable = lazyregexp.New(`(?i)immutable|may not (be )?(change|update|modif)|cannot (be )?(change|update|modif)|can't be changed|` +
 	`updates? to .*(forbidden|not allowed)|forbidden: .*updates? |once set|may not change fields`)
 
 // Immutable says whether the object was refused only because fields differ that can't change, so that deleting and

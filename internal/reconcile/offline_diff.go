@@ -5,7 +5,6 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"regexp"
 	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -15,6 +14,7 @@ import (
 
 	"github.com/sluice-gitops/sluice/internal/fault"
 	"github.com/sluice-gitops/sluice/internal/inventory"
+	"github.com/sluice-gitops/sluice/internal/lazyregexp"
 	"github.com/sluice-gitops/sluice/internal/plan"
 	"github.com/sluice-gitops/sluice/internal/redact"
 )
@@ -144,7 +144,7 @@ func wouldPrune(ctx context.Context, c client.Client, e inventory.Entry) (bool, 
 }
 
 // hashSuffix is what generators append to a name.
-var hashSuffix = regexp.MustCompile(`^(.+)-[2456789bcdfghkmt]{10}$`)
+var hashSuffix = lazyregexp.New(`^(.+)-[2456789bcdfghkmt]{10}$`)
 
 // sealedTwin finds the owned Secret that u is a new state of, where u's name is made of values that are sealed here and
 // can't be the name that the controller gives it.

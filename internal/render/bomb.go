@@ -2,18 +2,18 @@ package render
 
 import (
 	"bytes"
-	"regexp"
 
 	"go.yaml.in/yaml/v3"
 
 	"github.com/sluice-gitops/sluice/internal/fault"
+	"github.com/sluice-gitops/sluice/internal/lazyregexp"
 )
 
 // maxUnfolded is how many values a file may stand for once its aliases are unfolded. kustomize unfolds them without any
 // limit of its own; the largest manifests that people write have some ten thousands.
 const maxUnfolded = 1_000_000
 
-var aliased = regexp.MustCompile(`(?m)(^|[\s\[{,:-])\*[^\s*,\]}]`)
+var aliased = lazyregexp.New(`(?m)(^|[\s\[{,:-])\*[^\s*,\]}]`)
 
 // refuseBomb refuses a file whose aliases multiply to more than anybody means. Files without aliases are not parsed, and
 // what is no YAML is for others to judge.

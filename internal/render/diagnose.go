@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"path"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -14,6 +13,7 @@ import (
 	"sigs.k8s.io/kustomize/kyaml/yaml"
 
 	"github.com/sluice-gitops/sluice/internal/fault"
+	"github.com/sluice-gitops/sluice/internal/lazyregexp"
 )
 
 // maxMessage bounds what is quoted of another library's error: kustomize prints whole objects.
@@ -72,14 +72,14 @@ func (r *renderer) cannotBuild(file, text string) error {
 }
 
 // accumulating is a resource file that failed, and its failure, before kustomize's guess that it might be a directory.
-var accumulating = regexp.MustCompile(`^(?:accumulating resources: )?accumulation err='accumulating resources from '([^']*)': (.*)': must build at directory: .*`)
+var accumulating = lazyregexp.New(`^(?:accumulating resources: )?accumulation err='accumulating resources from '([^']*)': (.*)': must build at directory: .*`)
 
-var registered = regexp.MustCompile(`already registered id: ([^./\s]+)[^/\s]*/([^.\s]+(?:\.[^.\s\[]+)*)\.\[no(?:Ns|Grp|Ver)`)
+var registered = lazyregexp.New(`already registered id: ([^./\s]+)[^/\s]*/([^.\s]+(?:\.[^.\s\[]+)*)\.\[no(?:Ns|Grp|Ver)`)
 
-var recursed = regexp.MustCompile(`(?:accumulation of path|make target for path|merging from path) '` + mount + `/([^']*)'`)
+var recursed = lazyregexp.New(`(?:accumulation of path|make target for path|merging from path) '` + mount + `/([^']*)'`)
 
 // wrapping is what kustomize puts before an error once for every base that led to it.
-var wrapping = regexp.MustCompile(`(?s)^.*(?:accumulation of path|make target for path|merging from path) '[^']*': `)
+var wrapping = lazyregexp.New(`(?s)^.*(?:accumulation of path|make target for path|merging from path) '[^']*': `)
 
 // innermost is the kustomization that kustomize was in when it failed, by its error's own account.
 func (r *renderer) innermost(text string) string {

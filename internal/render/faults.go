@@ -2,12 +2,12 @@ package render
 
 import (
 	"fmt"
-	"regexp"
 	"strings"
 
 	"github.com/fluxcd/pkg/apis/meta"
 
 	"github.com/sluice-gitops/sluice/internal/fault"
+	"github.com/sluice-gitops/sluice/internal/lazyregexp"
 )
 
 const reasonBuild = meta.BuildFailedReason
@@ -38,7 +38,7 @@ func remoteReference(file, field, ref string) error {
 	}
 }
 
-var userinfo = regexp.MustCompile(`://[^/@]*@`)
+var userinfo = lazyregexp.New(`://[^/@]*@`)
 
 // showReference shortens a reference to what may be shown: URLs carry credentials before the host and in the query.
 func showReference(ref string) string {

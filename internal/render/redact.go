@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"path"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,6 +13,7 @@ import (
 	"sigs.k8s.io/kustomize/kyaml/yaml"
 
 	"github.com/sluice-gitops/sluice/internal/fault"
+	"github.com/sluice-gitops/sluice/internal/lazyregexp"
 )
 
 const redacted = "***"
@@ -128,8 +128,8 @@ func (s *secretValues) addLines(data []byte) {
 }
 
 var (
-	byteList = regexp.MustCompile(`\[\d{1,3}(?: \d{1,3})+\]`)
-	quoted   = regexp.MustCompile("`[^`]*`")
+	byteList = lazyregexp.New(`\[\d{1,3}(?: \d{1,3})+\]`)
+	quoted   = lazyregexp.New("`[^`]*`")
 )
 
 // redact hides the values in text, as they stand, in JSON, in Go syntax and line by line. Error texts also carry the

@@ -2,8 +2,9 @@ package render
 
 import (
 	"net/url"
-	"regexp"
 	"strings"
+
+	"github.com/sluice-gitops/sluice/internal/lazyregexp"
 )
 
 // kustomize has two ways out of the file system. Any file it loads may be a URL, which it GETs with http.DefaultTransport;
@@ -19,7 +20,7 @@ func fetches(ref string) bool {
 
 var schemes = []string{"http://", "https://", "ssh://", "file://", "git://", "git::"}
 
-var userAtHost = regexp.MustCompile(`^[a-zA-Z][a-zA-Z0-9-]*@`)
+var userAtHost = lazyregexp.New(`^[a-zA-Z][a-zA-Z0-9-]*@`)
 
 // clones says whether kustomize would take ref, given as a base, for a git repository: by scheme, as github.com/org/repo,
 // or in scp form, user@host:path. A file of such a name in the tree is no excuse: if its content is malformed, kustomize

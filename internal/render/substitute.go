@@ -3,7 +3,6 @@ package render
 import (
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -14,6 +13,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/sluice-gitops/sluice/internal/fault"
+	"github.com/sluice-gitops/sluice/internal/lazyregexp"
 )
 
 // substitution replaces ${var} in the objects' YAML, as spec.postBuild says. A nil one leaves objects alone.
@@ -22,7 +22,7 @@ type substitution struct{ vars map[string]string }
 // substituteKey is the label or annotation that, as "disabled", exempts an object.
 const substituteKey = "kustomize.toolkit.fluxcd.io/substitute"
 
-var varName = regexp.MustCompile(`^[_[:alpha:]][_[:alpha:][:digit:]]*$`)
+var varName = lazyregexp.New(`^[_[:alpha:]][_[:alpha:][:digit:]]*$`)
 
 // substitution gathers the variables; nil if there is nothing to substitute.
 func (r *renderer) substitution() (*substitution, error) {
@@ -95,7 +95,7 @@ func (r *renderer) decode(res *resource.Resource, data []byte) (content map[stri
 	return content, nil
 }
 
-var notSet = regexp.MustCompile(`variable not set \(strict mode\): "([^"]*)"`)
+var notSet = lazyregexp.New(`variable not set \(strict mode\): "([^"]*)"`)
 
 func (r *renderer) substitutionFailed(res *resource.Resource, err error) error {
 	f := &fault.Fault{

@@ -3,17 +3,17 @@ package secrets
 import (
 	"bytes"
 	"io"
-	"regexp"
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/sluice-gitops/sluice/internal/lazyregexp"
 	"github.com/sluice-gitops/sluice/internal/sops"
 )
 
 // secretValues is what Flux's users encrypt of a Secret: kustomize must still see what it is and what it is called.
 const secretValues = "^(data|stringData)$"
 
-var kindSecret = regexp.MustCompile(`(?m)^"?kind"?:\s*"?Secret\b`)
+var kindSecret = lazyregexp.New(`(?m)^"?kind"?:\s*"?Secret\b`)
 
 // manifests says whether data holds Kubernetes manifests, and whether a Secret is among them.
 func manifests(data []byte, f sops.Format) (kubernetes, secret bool) {

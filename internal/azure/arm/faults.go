@@ -6,13 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"regexp"
 	"strings"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
 
 	"github.com/sluice-gitops/sluice/internal/fault"
+	"github.com/sluice-gitops/sluice/internal/lazyregexp"
 )
 
 // refusal is what a Resource Manager code means and what mends it.
@@ -93,8 +93,8 @@ func explain(err error, object string) error {
 }
 
 var (
-	namespaceIn = regexp.MustCompile(`namespace '([^']+)'`)
-	groupIn     = regexp.MustCompile(`(?i)/resourcegroups/([^/?]+)`)
+	namespaceIn = lazyregexp.New(`namespace '([^']+)'`)
+	groupIn     = lazyregexp.New(`(?i)/resourcegroups/([^/?]+)`)
 )
 
 // fillIn puts the names that the request and Azure's message hold into a fix.

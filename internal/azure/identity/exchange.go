@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -13,6 +12,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
 
 	"github.com/sluice-gitops/sluice/internal/fault"
+	"github.com/sluice-gitops/sluice/internal/lazyregexp"
 )
 
 // party is who was refused, and what the refused token said.
@@ -25,7 +25,7 @@ type party struct {
 	account                   Account // zero: not by TokenRequest
 }
 
-var aadsts = regexp.MustCompile(`AADSTS(\d{4,8})\b:?\s*([^\r\n]*)`)
+var aadsts = lazyregexp.New(`AADSTS(\d{4,8})\b:?\s*([^\r\n]*)`)
 
 // exchangeFault explains an error of azidentity. Entra ID's own words are kept up to the trace id; they hold the
 // presented issuer, subject or audience, never a token.

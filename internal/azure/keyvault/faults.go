@@ -6,13 +6,13 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"regexp"
 	"strings"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
 
 	"github.com/sluice-gitops/sluice/internal/fault"
+	"github.com/sluice-gitops/sluice/internal/lazyregexp"
 )
 
 // operation is what was asked of the vault, named as its permissions are.
@@ -50,8 +50,8 @@ type reply struct {
 
 // caller finds who the vault says was refused.
 var (
-	callerOID   = regexp.MustCompile(`oid=([0-9a-fA-F-]{36})`)
-	callerAppID = regexp.MustCompile(`appid=([0-9a-fA-F-]{36})`)
+	callerOID   = lazyregexp.New(`oid=([0-9a-fA-F-]{36})`)
+	callerAppID = lazyregexp.New(`appid=([0-9a-fA-F-]{36})`)
 )
 
 // explain turns an error of azkeys into a fault of hop "vault" or "key".
@@ -216,7 +216,7 @@ func oid(message string) string {
 	return "<object-id>"
 }
 
-var address = regexp.MustCompile(`(?i)client address: ?([0-9a-f.:]+)`)
+var address = lazyregexp.New(`(?i)client address: ?([0-9a-f.:]+)`)
 
 func clientAddress(message string) string {
 	if m := address.FindStringSubmatch(message); m != nil {

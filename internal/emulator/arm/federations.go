@@ -4,11 +4,11 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
-	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/sluice-gitops/sluice/internal/emulator/store"
+	"github.com/sluice-gitops/sluice/internal/lazyregexp"
 )
 
 // Limits of federated identity credentials (azure-protocol.md, section 3).
@@ -17,7 +17,7 @@ const (
 	longestClaim    = 600
 )
 
-var federationName = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_-]{2,119}$`)
+var federationName = lazyregexp.New(`^[a-zA-Z0-9][a-zA-Z0-9_-]{2,119}$`)
 
 type federationRequest struct {
 	Properties struct {

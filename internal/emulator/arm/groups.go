@@ -3,15 +3,15 @@ package arm
 import (
 	"maps"
 	"net/http"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/sluice-gitops/sluice/internal/emulator/store"
+	"github.com/sluice-gitops/sluice/internal/lazyregexp"
 )
 
-var groupName = regexp.MustCompile(`^[\p{L}\p{N}_().-]{0,89}[\p{L}\p{N}_()-]$`)
+var groupName = lazyregexp.New(`^[\p{L}\p{N}_().-]{0,89}[\p{L}\p{N}_()-]$`)
 
 // resourceRequest is what every tracked resource's body has.
 type resourceRequest struct {

@@ -3,15 +3,15 @@ package arm
 import (
 	"maps"
 	"net/http"
-	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/sluice-gitops/sluice/internal/emulator/store"
 	"github.com/sluice-gitops/sluice/internal/emulator/wire"
+	"github.com/sluice-gitops/sluice/internal/lazyregexp"
 )
 
-var identityName = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_-]{2,127}$`)
+var identityName = lazyregexp.New(`^[a-zA-Z0-9][a-zA-Z0-9_-]{2,127}$`)
 
 func identityBody(state *store.State, i *store.Identity) map[string]any {
 	return resource(state, i.Group, identityType, i.Name, i.Location, i.Tags, map[string]string{

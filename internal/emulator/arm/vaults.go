@@ -3,13 +3,13 @@ package arm
 import (
 	"maps"
 	"net/http"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/sluice-gitops/sluice/internal/emulator/keyvault"
 	"github.com/sluice-gitops/sluice/internal/emulator/store"
+	"github.com/sluice-gitops/sluice/internal/lazyregexp"
 )
 
 const (
@@ -21,8 +21,8 @@ const (
 )
 
 var (
-	vaultName = regexp.MustCompile(`^[a-zA-Z][a-zA-Z0-9-]{1,22}[a-zA-Z0-9]$`)
-	guid      = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
+	vaultName = lazyregexp.New(`^[a-zA-Z][a-zA-Z0-9-]{1,22}[a-zA-Z0-9]$`)
+	guid      = lazyregexp.New(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
 )
 
 type vaultRequest struct {

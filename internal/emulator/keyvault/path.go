@@ -1,13 +1,14 @@
 package keyvault
 
 import (
-	"regexp"
 	"strings"
+
+	"github.com/sluice-gitops/sluice/internal/lazyregexp"
 )
 
 var (
-	keyName    = regexp.MustCompile(`^[0-9a-zA-Z-]{1,127}$`)
-	keyVersion = regexp.MustCompile(`^[0-9a-fA-F]{32}$`)
+	keyName    = lazyregexp.New(`^[0-9a-zA-Z-]{1,127}$`)
+	keyVersion = lazyregexp.New(`^[0-9a-fA-F]{32}$`)
 )
 
 // target is what a request path names: a collection, a key in it, one of its versions, and what to do with it.

@@ -8,14 +8,15 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
+
+	"github.com/sluice-gitops/sluice/internal/lazyregexp"
 )
 
 // SigningKey is the id under which Entra ID's token-signing key is kept.
 const SigningKey = "entra-signing"
 
-var keyID = regexp.MustCompile(`^[a-z0-9-]{1,64}$`)
+var keyID = lazyregexp.New(`^[a-z0-9-]{1,64}$`)
 
 func (s *Store) keyPath(id string) (string, error) {
 	if !keyID.MatchString(id) {

@@ -7,14 +7,14 @@ import (
 	"encoding/hex"
 	"errors"
 	"net/url"
-	"regexp"
 	"strings"
 	"time"
 
 	"github.com/sluice-gitops/sluice/internal/fault"
+	"github.com/sluice-gitops/sluice/internal/lazyregexp"
 )
 
-var codeCommit = regexp.MustCompile(`^git-codecommit(-fips)?\.([a-z0-9-]{1,40})\.(amazonaws\.com(\.cn)?)$`)
+var codeCommit = lazyregexp.New(`^git-codecommit(-fips)?\.([a-z0-9-]{1,40})\.(amazonaws\.com(\.cn)?)$`)
 
 var errNotCodeCommit = errors.New("it is no address of AWS CodeCommit: https://git-codecommit.<region>.amazonaws.com/v1/repos/<name>")
 

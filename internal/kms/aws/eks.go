@@ -7,7 +7,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"net/http"
-	"regexp"
 	"strings"
 	"time"
 
@@ -19,12 +18,13 @@ import (
 
 	"github.com/sluice-gitops/sluice/internal/fault"
 	"github.com/sluice-gitops/sluice/internal/kms"
+	"github.com/sluice-gitops/sluice/internal/lazyregexp"
 )
 
 // clusterLife is how long a token for a cluster is used. AWS takes it for 15 minutes.
 const clusterLife = 10 * time.Minute
 
-var clusterARN = regexp.MustCompile(`^arn:(aws|aws-cn|aws-us-gov):eks:([a-z0-9-]{1,40}):[0-9]{1,30}:cluster/([A-Za-z0-9_-]{1,100})$`)
+var clusterARN = lazyregexp.New(`^arn:(aws|aws-cn|aws-us-gov):eks:([a-z0-9-]{1,40}):[0-9]{1,30}:cluster/([A-Za-z0-9_-]{1,100})$`)
 
 // Cluster is an EKS cluster as one identity sees it. It is safe for concurrent use.
 type Cluster struct {

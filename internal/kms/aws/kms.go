@@ -12,7 +12,6 @@ import (
 	"context"
 	"errors"
 	"net"
-	"regexp"
 	"strings"
 	"sync"
 	"time"
@@ -27,6 +26,7 @@ import (
 
 	"github.com/sluice-gitops/sluice/internal/fault"
 	"github.com/sluice-gitops/sluice/internal/kms"
+	"github.com/sluice-gitops/sluice/internal/lazyregexp"
 )
 
 // Key names a KMS key as a SOPS document does.
@@ -38,8 +38,8 @@ type Key struct {
 }
 
 var (
-	keyARN  = regexp.MustCompile(`^arn:aws[\w-]*:kms:([a-z0-9-]{1,40}):[0-9]+:(key|alias)/[\w/-]{1,300}$`)
-	roleARN = regexp.MustCompile(`^arn:aws[\w-]*:iam::[0-9]{1,30}:role/[\w+=,.@/-]{1,200}$`)
+	keyARN  = lazyregexp.New(`^arn:aws[\w-]*:kms:([a-z0-9-]{1,40}):[0-9]+:(key|alias)/[\w/-]{1,300}$`)
+	roleARN = lazyregexp.New(`^arn:aws[\w-]*:iam::[0-9]{1,30}:role/[\w+=,.@/-]{1,200}$`)
 )
 
 // Options configure a Client. The zero value serves AWS itself.

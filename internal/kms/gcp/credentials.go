@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"sync"
 
@@ -18,6 +17,7 @@ import (
 
 	"github.com/sluice-gitops/sluice/internal/fault"
 	"github.com/sluice-gitops/sluice/internal/kms"
+	"github.com/sluice-gitops/sluice/internal/lazyregexp"
 )
 
 // scope is what KMS asks for.
@@ -38,7 +38,7 @@ func (e Endpoints) context() context.Context {
 }
 
 // tokenHost is where a service account's key may send its assertion.
-var tokenHost = regexp.MustCompile(`^https://([a-z0-9-]+\.)*googleapis\.com/`)
+var tokenHost = lazyregexp.New(`^https://([a-z0-9-]+\.)*googleapis\.com/`)
 
 // FromServiceAccountKey returns the identity of a service account's key, as `gcloud iam service-accounts keys create`
 // writes it. Its errors hold nothing of the key.
@@ -67,8 +67,8 @@ func FromServiceAccountKey(raw []byte, e Endpoints) (oauth2.TokenSource, error) 
 }
 
 var (
-	email    = regexp.MustCompile(`^[a-zA-Z0-9-]{1,100}@[a-zA-Z0-9-]{1,100}\.iam\.gserviceaccount\.com$`)
-	provider = regexp.MustCompile(`^projects/\d{1,30}/locations/global/workloadIdentityPools/[a-zA-Z0-9-]{1,100}/providers/[a-zA-Z0-9-]{1,100}$`)
+	email    = lazyregexp.New(`^[a-zA-Z0-9-]{1,100}@[a-zA-Z0-9-]{1,100}\.iam\.gserviceaccount\.com$`)
+	provider = lazyregexp.New(`^projects/\d{1,30}/locations/global/workloadIdentityPools/[a-zA-Z0-9-]{1,100}/providers/[a-zA-Z0-9-]{1,100}$`)
 )
 
 // Federated is a Kubernetes ServiceAccount that a workload identity pool trusts.
@@ -217,7 +217,7 @@ func signInFailed(ctx context.Context, a kms.Key, err error) error {
 }
 
 // refusal is how the library tells a refused exchange and a refused impersonation, for which it has no type.
-var refusal = regexp.MustCompile(`oauth2/google: status code (\d{3}):`)
+var refusal = lazyregexp.New(`oauth2/google: status code (\d{3}):`)
 
 // statusOf is the HTTP status of a refused sign-in, 0 for anything else.
 func statusOf(err error) int {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"regexp"
 	"strings"
 	"time"
 
@@ -12,10 +11,11 @@ import (
 
 	"github.com/sluice-gitops/sluice/internal/fault"
 	"github.com/sluice-gitops/sluice/internal/kms"
+	"github.com/sluice-gitops/sluice/internal/lazyregexp"
 )
 
 // clusterName is a cluster's resource name, in characters that mean themselves in a URL.
-var clusterName = regexp.MustCompile(`^projects/([A-Za-z0-9:.-]+)/locations/([A-Za-z0-9-]+)/clusters/([A-Za-z0-9-]+)$`)
+var clusterName = lazyregexp.New(`^projects/([A-Za-z0-9:.-]+)/locations/([A-Za-z0-9-]+)/clusters/([A-Za-z0-9-]+)$`)
 
 // clusterSlack is how long before its end a token is no longer used.
 const clusterSlack = time.Minute

@@ -12,12 +12,12 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
-	"regexp"
 	"strings"
 
 	"golang.org/x/oauth2"
 
 	"github.com/sluice-gitops/sluice/internal/kms"
+	"github.com/sluice-gitops/sluice/internal/lazyregexp"
 )
 
 // Options configure a Client. The zero value serves Google's own cloud.
@@ -45,7 +45,7 @@ func New(tokens oauth2.TokenSource, o Options) *Client {
 }
 
 // keyName is a key's resource name, in characters that mean themselves in a URL.
-var keyName = regexp.MustCompile(`^projects/[A-Za-z0-9:._-]+/locations/[A-Za-z0-9-]+/keyRings/[A-Za-z0-9_-]+/cryptoKeys/[A-Za-z0-9_-]+$`)
+var keyName = lazyregexp.New(`^projects/[A-Za-z0-9:._-]+/locations/[A-Za-z0-9-]+/keyRings/[A-Za-z0-9_-]+/cryptoKeys/[A-Za-z0-9_-]+$`)
 
 // Decrypt opens a data key; enc is the raw ciphertext. It needs cloudkms.cryptoKeyVersions.useToDecrypt.
 func (c *Client) Decrypt(ctx context.Context, key string, enc []byte) ([]byte, error) {

@@ -13,10 +13,10 @@ import (
 	"net/http"
 	"net/url"
 	"path"
-	"regexp"
 	"strings"
 
 	"github.com/sluice-gitops/sluice/internal/kms"
+	"github.com/sluice-gitops/sluice/internal/lazyregexp"
 )
 
 // Key names a transit key, as a SOPS document does.
@@ -95,7 +95,7 @@ func (c *Client) Encrypt(ctx context.Context, k Key, dataKey []byte) (string, er
 }
 
 // segment is a path segment that means itself.
-var segment = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]*$`)
+var segment = lazyregexp.New(`^[A-Za-z0-9_][A-Za-z0-9_.-]*$`)
 
 func (c *Client) post(ctx context.Context, k Key, op string, in, out any) error {
 	about := c.about(k)

@@ -19,10 +19,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strings"
 
 	"github.com/sluice-gitops/sluice/internal/fault"
+	"github.com/sluice-gitops/sluice/internal/lazyregexp"
 	"github.com/sluice-gitops/sluice/internal/local/gitexec"
 )
 
@@ -125,7 +125,7 @@ func loopback(host string) bool {
 	return strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
 }
 
-var segment = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]*$`)
+var segment = lazyregexp.New(`^[A-Za-z0-9_][A-Za-z0-9._-]*$`)
 
 // repository finds a bare repository by its path in a URL. os.Root keeps symbolic links from leading out.
 func (s *server) repository(name string) (string, bool) {
@@ -240,7 +240,7 @@ func (s *server) command(r *http.Request, repo, service string, flags ...string)
 	return cmd, nil
 }
 
-var protocol = regexp.MustCompile(`^[a-z0-9=:.-]{1,64}$`)
+var protocol = lazyregexp.New(`^[a-z0-9=:.-]{1,64}$`)
 
 func fail(w http.ResponseWriter, err error) {
 	if errors.Is(err, fs.ErrNotExist) {

@@ -4,11 +4,11 @@ import (
 	"bytes"
 	"fmt"
 	"path"
-	"regexp"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/sluice-gitops/sluice/internal/lazyregexp"
 	"github.com/sluice-gitops/sluice/internal/sops"
 )
 
@@ -73,7 +73,7 @@ func isKustomization(name string) bool {
 }
 
 // variable is a value that comes from elsewhere: Flux substitutes it after the build.
-var variable = regexp.MustCompile(`^(\$\{[^}]*\})+$`)
+var variable = lazyregexp.New(`^(\$\{[^}]*\})+$`)
 
 // maxLists is how deep Lists are looked for in Lists; a real one holds none.
 const maxLists = 3

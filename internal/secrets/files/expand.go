@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/sluice-gitops/sluice/internal/lazyregexp"
 )
 
 // Entry is one file to work on.
@@ -98,7 +100,7 @@ func glob(pattern string) ([]string, error) {
 	return out, err
 }
 
-var plainWord = regexp.MustCompile(`^[\w./+@:-]+$`)
+var plainWord = lazyregexp.New(`^[\w./+@:-]+$`)
 
 // shell quotes a path for a command that the reader may copy.
 func shell(path string) string {

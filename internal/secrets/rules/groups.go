@@ -3,7 +3,6 @@ package rules
 import (
 	"errors"
 	"fmt"
-	"regexp"
 	"strings"
 
 	getsops "github.com/getsops/sops/v3"
@@ -16,6 +15,8 @@ import (
 	"github.com/getsops/sops/v3/kms"
 	"github.com/getsops/sops/v3/pgp"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/sluice-gitops/sluice/internal/lazyregexp"
 )
 
 // groupSpec is a key group as it is written down. Recipients are made of it again for every caller.
@@ -206,7 +207,7 @@ func (g groupSpec) build() (getsops.KeyGroup, error) {
 	return out, nil
 }
 
-var azureURL = regexp.MustCompile(`^(https://[^/]+)/keys/([^/]+)(?:/([^/]*))?$`)
+var azureURL = lazyregexp.New(`^(https://[^/]+)/keys/([^/]+)(?:/([^/]*))?$`)
 
 // azureKey reads a key's URL. Where the library would ask the vault for the newest version of a key that is named
 // without one, this leaves the version empty: whoever seals knows which public key it has.

@@ -13,6 +13,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/sluice-gitops/sluice/internal/fault"
+	"github.com/sluice-gitops/sluice/internal/lazyregexp"
 )
 
 const (
@@ -83,7 +84,7 @@ func (p *parser) fault() error {
 	return f
 }
 
-var yamlLine = regexp.MustCompile(`\bline (\d+)`)
+var yamlLine = lazyregexp.New(`\bline (\d+)`)
 
 // document returns the root of the one YAML document, nil for an empty file.
 func (p *parser) document(data []byte) (*yaml.Node, error) {

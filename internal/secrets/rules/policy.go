@@ -2,12 +2,13 @@ package rules
 
 import (
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 
 	getsops "github.com/getsops/sops/v3"
 	"github.com/getsops/sops/v3/keys"
+
+	"github.com/sluice-gitops/sluice/internal/lazyregexp"
 )
 
 // Check names what a finding is about.
@@ -229,7 +230,7 @@ func (s selection) covers(want selection) bool {
 	return !slices.ContainsFunc(need, func(n string) bool { return !slices.Contains(have, n) })
 }
 
-var listOfNames = regexp.MustCompile(`^\^(?:\(([\w|-]+)\)|([\w-]+))\$$`)
+var listOfNames = lazyregexp.New(`^\^(?:\(([\w|-]+)\)|([\w-]+))\$$`)
 
 // alternatives takes ^(a|b)$ and ^a$ apart.
 func alternatives(re string) ([]string, bool) {
