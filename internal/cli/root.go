@@ -33,7 +33,7 @@ func System() Streams {
 // Run runs the command line args (without the program's name), prints a failure to s.Err, and returns the exit code.
 func Run(ctx context.Context, args []string, s Streams) int {
 	root := newRoot(s)
-	root.SetArgs(args)
+	root.SetArgs(withVerb(args))
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return fault.ExitOK

@@ -58,7 +58,9 @@ func TestWhatSOPSHasAndSluiceHasNotIsRefusedByName(t *testing.T) {
 	for want, args := range map[string][]string{
 		"--keyservice":                    {"decrypt", "--keyservice", "tcp://127.0.0.1:5000", "db.yaml"},
 		"--enable-local-keyservice":       {"decrypt", "--enable-local-keyservice=false", "db.yaml"},
-		"--show-master-keys":              {"edit", "--show-master-keys", "db.yaml"},
+		"--background":                    {"exec-env", "--background", "db.yaml", "true"},
+		"--add-hckms":                     {"rotate", "--add-hckms", "cn-north-4:abc", "db.yaml"},
+		"--rm-hckms":                      {"rotate", "--rm-hckms", "cn-north-4:abc", "db.yaml"},
 		"--hckms":                         {"encrypt", "--hckms", "cn-north-4:abc", "db.yaml"},
 		"no publish":                      {"publish", "db.yaml"},
 		"no keyservice":                   {"keyservice", "--network", "tcp"},

@@ -19,20 +19,25 @@ import (
 var refusedFlags = map[string][2]string{
 	"keyservice":              {"a key service is a second process that holds your keys; sluice asks the keys' own services", "sign in to the service that holds the key, on this machine"},
 	"enable-local-keyservice": {"there is no key service but this process", "leave the flag out"},
-	"show-master-keys":        {"recipients are not edited as text, where the rules of .sops.yaml could not be held against them", "sluice secrets status shows them; sluice secrets updatekeys, rotate --add-… and groups change them"},
 	"hckms":                   {"Huawei Cloud KMS is not there", "name another recipient: --age age1…"},
+	"add-hckms":               {"Huawei Cloud KMS is not there", "name another recipient: --add-age age1…"},
+	"rm-hckms":                {"Huawei Cloud KMS is not there", "take the recipient away with sops rotate --rm-hckms"},
+	"background":              {"whoever takes the plaintext back must stay until the command ends; sops calls the flag deprecated", "leave the flag out, and let the shell run sluice itself in the background"},
 }
 
 // refuseFlags takes the flags, hidden, so that refused can speak of them.
 func refuseFlags(fl *pflag.FlagSet) {
 	for name := range refusedFlags {
-		if name == "enable-local-keyservice" || name == "show-master-keys" {
+		switch name {
+		case "enable-local-keyservice", "background":
 			fl.Bool(name, name == "enable-local-keyservice", "not there")
-		} else {
+		default:
 			fl.StringSlice(name, nil, "not there")
 		}
 		_ = fl.MarkHidden(name)
 	}
+	fl.Bool("verbose", false, "not needed: everything is said without it")
+	_ = fl.MarkHidden("verbose")
 }
 
 // refused is the fault of a flag, or its variable, that sluice does not have.

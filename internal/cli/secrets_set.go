@@ -5,6 +5,7 @@ import (
 	"os"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/sluice-gitops/sluice/internal/fault"
 	"github.com/sluice-gitops/sluice/internal/secrets"
@@ -58,6 +59,7 @@ ciphertext. A value on the command line is seen by whoever lists processes: --va
 	fl.BoolVar(&fromFile, "value-file", false, "VALUE names a file that holds the value")
 	fl.BoolVar(&fromStdin, "value-stdin", false, "read the value from standard input")
 	fl.BoolVar(&idempotent, "idempotent", false, "leave the file as it is when it has the value already")
+	thresholdIgnored(fl)
 	return cmd
 }
 
@@ -83,29 +85,41 @@ func newSecretsUnset(s Streams) *cobra.Command {
 	f.mac(fl)
 	f.policy(fl)
 	fl.BoolVar(&idempotent, "idempotent", false, "leave the file as it is when it has no such value")
+	thresholdIgnored(fl)
 	return cmd
+}
+
+// thresholdIgnored takes a flag that sops has on set and unset, where it does nothing: the file keeps its own threshold.
+func thresholdIgnored(fl *pflag.FlagSet) {
+	fl.Int("shamir-secret-sharing-threshold", 0, "no effect")
+	_ = fl.MarkHidden("shamir-secret-sharing-threshold")
 }
 
 // newSecretsEdit opens a sealed file in an editor.
 func newSecretsEdit(s Streams) *cobra.Command {
 	f := &secretsFlags{streams: s, inPlace: true}
+	var metadata bool
 	cmd := &cobra.Command{Use: "edit FILE", Short: "Edit a sealed file in $SOPS_EDITOR or $EDITOR, without plaintext on a disk", Args: exactly("FILE"),
 		Long: `Edit puts the plaintext into a file on a memory file system ($XDG_RUNTIME_DIR or /dev/shm), mode 0600 in a folder of
 mode 0700, opens the editor on it, and seals what comes back. The file is removed on every way out; if sluice itself is
 killed, a second process removes it. Values that did not change keep their ciphertext. What does not parse opens the
 editor again; an unchanged file is not written (exit code 200). A file that does not exist yet is created by the rules.
-vim, nvim and emacs are told to keep no swap, backup and undo files.`,
-		RunE: func(c *cobra.Command, args []string) error { return f.edit(c.Context(), args[0]) }}
+vim, nvim and emacs are told to keep no swap, backup and undo files.
+
+With --show-master-keys the text ends in the file's sops entry. What is changed there is taken, as far as .sops.yaml
+allows: recipients (a new one needs no enc), key groups and their threshold, the choice of values.`,
+		RunE: func(c *cobra.Command, args []string) error { return f.edit(c.Context(), args[0], metadata) }}
 	fl := f.common(cmd)
 	f.out(fl)
 	f.mac(fl)
 	f.recipients(fl)
 	f.selects(fl)
 	f.policy(fl)
+	fl.BoolVarP(&metadata, "show-master-keys", "s", false, "show the sops entry too, and take what is changed there")
 	return cmd
 }
 
-func (f *secretsFlags) edit(ctx context.Context, path string) error {
+func (f *secretsFlags) edit(ctx context.Context, path string, metadata bool) error {
 	e, err := f.engine()
 	if err != nil {
 		return err
@@ -117,6 +131,9 @@ func (f *secretsFlags) edit(ctx context.Context, path string) error {
 	editor := f.streams.editor(watch)
 	file, err := files.Read(path)
 	if fault.ExitCode(err) == 100 && err != nil {
+		if metadata {
+			f.streams.note(path, []string{"the file is new: its recipients are those of the rules or the flags, and stand in it when it is edited again"})
+		}
 		out, err := e.Create(ctx, path, editor.Edit)
 		if err != nil {
 			return likeSOPS(err)
@@ -130,7 +147,11 @@ func (f *secretsFlags) edit(ctx context.Context, path string) error {
 	if err := file.Writable(); err != nil {
 		return err
 	}
-	out, err := e.Edit(ctx, path, file.Data, editor.Edit)
+	change := e.Edit
+	if metadata {
+		change = e.EditWithMetadata
+	}
+	out, err := change(ctx, path, file.Data, editor.Edit)
 	if err != nil {
 		return likeSOPS(err)
 	}

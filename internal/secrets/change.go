@@ -1,7 +1,9 @@
 package secrets
 
 import (
+	"bytes"
 	"context"
+	"fmt"
 
 	"github.com/sluice-gitops/sluice/internal/sops"
 )
@@ -9,12 +11,35 @@ import (
 // Set puts a value into a sealed file. With idempotent a value that is there already leaves the file as it is.
 func (e *Engine) Set(ctx context.Context, path string, data []byte, at sops.TreePath, value any, idempotent bool) (Output, error) {
 	return e.change(ctx, path, data, func(d *sops.Document) (string, error) {
+		if err := positionsInLists(path, d, at); err != nil {
+			return "", err
+		}
 		changed, err := d.Set(at, value)
 		if err != nil || !changed && idempotent {
 			return "", err
 		}
 		return "set", nil
 	})
+}
+
+// positionsInLists refuses a position where the document has a mapping: sops takes it, ends with success, and has set
+// nothing.
+func positionsInLists(path string, d *sops.Document, at sops.TreePath) error {
+	for i, c := range at {
+		if _, position := c.(int); !position {
+			continue
+		}
+		mapping := i == 0
+		if i > 0 {
+			above, err := d.Extract(at[:i], sops.JSON, sops.Indents{})
+			mapping = err == nil && bytes.HasPrefix(above, []byte("{"))
+		}
+		if mapping {
+			return secretFault("013", path, fmt.Sprintf("there is no position %d in a mapping", c), at.String()+" asks for one, and a mapping has keys",
+				"look at its shape: sluice secrets decrypt "+path, exitGeneric)
+		}
+	}
+	return nil
 }
 
 // Unset takes a value out of a sealed file. With idempotent a value that is not there leaves the file as it is.

@@ -54,8 +54,7 @@ func (e *Engine) regroup(ctx context.Context, path string, data []byte, threshol
 		threshold = m.ShamirThreshold
 	}
 	if threshold > len(m.KeyGroups) && len(m.KeyGroups) > 1 {
-		return Output{}, secretFault("012", path, fmt.Sprintf("%d of %d groups cannot be asked for", threshold, len(m.KeyGroups)), "the file could never be opened",
-			fmt.Sprintf("repeat the command with --shamir-secret-sharing-threshold %d", len(m.KeyGroups)), exitGeneric)
+		return Output{}, tooManyGroups(path, threshold, len(m.KeyGroups))
 	}
 	if m.ShamirThreshold = threshold; len(m.KeyGroups) == 1 {
 		m.ShamirThreshold = 0
@@ -72,4 +71,9 @@ func (e *Engine) regroup(ctx context.Context, path string, data []byte, threshol
 		return Output{}, err
 	}
 	return e.result(path, rule, d.Metadata(), data, sealed, out, "updated", tell)
+}
+
+func tooManyGroups(path string, threshold, groups int) error {
+	return secretFault("012", path, fmt.Sprintf("%d of %d groups cannot be asked for", threshold, groups), "the file could never be opened",
+		fmt.Sprintf("ask for fewer: --shamir-secret-sharing-threshold %d, or shamir_threshold: %d in the editor", groups, groups), exitGeneric)
 }

@@ -97,7 +97,10 @@ func without(groups []getsops.KeyGroup, rm getsops.KeyGroup) (left []getsops.Key
 	for _, g := range groups {
 		var kept getsops.KeyGroup
 		for _, k := range g {
-			name := k.TypeToIdentifier() + " " + k.ToString()
+			name := describe(k)
+			if _, ok := names[name]; !ok && k.TypeToIdentifier() == "kms" {
+				name, _, _ = strings.Cut(name, "|") // the ARN alone, without the context and profile that the file has for it
+			}
 			if _, ok := names[name]; ok {
 				names[name] = true
 				continue

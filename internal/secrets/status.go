@@ -22,7 +22,11 @@ type Status struct {
 func (e *Engine) Status(path string, data []byte) (Status, error) {
 	in, _ := e.formats(path)
 	s := Status{File: path, Format: in}
-	if !sops.IsEncrypted(e.name(path), data) {
+	name := e.name(path)
+	if e.In != "" { // --input-type speaks, not the name
+		name = "named." + map[sops.Format]string{sops.YAML: "yaml", sops.JSON: "json", sops.Dotenv: "env", sops.INI: "ini"}[e.In]
+	}
+	if !sops.IsEncrypted(name, data) {
 		_, s.Secret = manifests(data, in)
 		return s, nil
 	}
