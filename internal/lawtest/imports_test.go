@@ -101,7 +101,7 @@ var bans = []ban{
 		reason: "reconcile stands above the stages and below the commands",
 	},
 	{
-		except: []string{"internal/local", "internal/cli"}, to: []string{"internal/local"},
+		except: []string{"internal/local", "internal/cli", "internal/testkit"}, to: []string{"internal/local"},
 		reason: "no stage knows that it runs locally",
 	},
 	{

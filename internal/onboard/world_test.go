@@ -13,14 +13,10 @@ import (
 	"testing"
 	"time"
 
-	"filippo.io/age"
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
-	getsops "github.com/getsops/sops/v3"
-	sopsage "github.com/getsops/sops/v3/age"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-gitops/sluice/internal/bootstrap"
@@ -29,9 +25,9 @@ import (
 	"github.com/sluice-gitops/sluice/internal/githost/gitpush"
 	"github.com/sluice-gitops/sluice/internal/onboard"
 	"github.com/sluice-gitops/sluice/internal/reconcile"
-	"github.com/sluice-gitops/sluice/internal/sops"
 	"github.com/sluice-gitops/sluice/internal/source"
 	"github.com/sluice-gitops/sluice/internal/testkit"
+	"github.com/sluice-gitops/sluice/internal/testkit/gitops"
 	"github.com/sluice-gitops/sluice/internal/testkit/gitserver"
 )
 
@@ -41,6 +37,7 @@ const folder = "gitops/aks/"
 
 // world is a Git host, a namespace of a real API server, and a controller that runs there as soon as it is started.
 type world struct {
+	*gitops.Namespace
 	t         *testing.T
 	env       *testkit.Env
 	client    client.Client
@@ -53,15 +50,13 @@ func newWorld(t *testing.T) *world {
 	t.Helper()
 	env := testkit.Cluster(t)
 	testkit.InstallCRDs(t, env, crds.YAML())
-	c, err := client.New(env.Config, client.Options{Scheme: onboard.Scheme()})
-	if err != nil {
-		t.Fatal(err)
-	}
+	ns := gitops.NewNamespace(t, env, onboard.Scheme())
+	c := ns.Client
 	// After a test that uninstalled, discovery may still show the definitions that went, while the new ones aren't served.
 	testkit.Eventually(t, 30*time.Second, func() error {
 		return errors.Join(c.List(t.Context(), &sourcev1.GitRepositoryList{}), c.List(t.Context(), &kustomizev1.KustomizationList{}))
 	})
-	w := &world{t: t, env: env, client: c, git: gitserver.New(t), namespace: testkit.Namespace(t, env)}
+	w := &world{Namespace: ns, t: t, env: env, client: c, git: gitserver.New(t), namespace: ns.Name}
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Log(w.told.String())
@@ -148,27 +143,7 @@ func (w *world) said(lines ...string) {
 // ageKey makes a key whose private half the namespace has in Secret sops-age, and returns what seals for it.
 func (w *world) ageKey() func(document string) string {
 	w.t.Helper()
-	id, err := age.GenerateX25519Identity()
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	s := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "sops-age"}, Data: map[string][]byte{"age.agekey": []byte(id.String())}}
-	if err := w.client.Create(w.t.Context(), s); err != nil {
-		w.t.Fatal(err)
-	}
-	return func(document string) string {
-		w.t.Helper()
-		key, err := sopsage.MasterKeyFromRecipient(id.Recipient().String())
-		if err != nil {
-			w.t.Fatal(err)
-		}
-		sealed, err := sops.Seal(w.t.Context(), []byte(document), sops.YAML, sops.SealOptions{
-			EncryptedRegex: "^(data|stringData)$", Recipients: []getsops.KeyGroup{{key}}})
-		if err != nil {
-			w.t.Fatal(err)
-		}
-		return string(sealed)
-	}
+	return w.AgeKey("sops-age")
 }
 
 func (w *world) secret(name string) *corev1.Secret {

@@ -1,33 +1,24 @@
 package reconcile
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
-	"net/http/httptest"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	"filippo.io/age"
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
-	getsops "github.com/getsops/sops/v3"
-	sopsage "github.com/getsops/sops/v3/age"
 	corev1 "k8s.io/api/core/v1"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-gitops/sluice/internal/crds"
-	"github.com/sluice-gitops/sluice/internal/local/githttp"
-	"github.com/sluice-gitops/sluice/internal/sops"
 	"github.com/sluice-gitops/sluice/internal/testkit"
+	"github.com/sluice-gitops/sluice/internal/testkit/gitops"
 )
 
 func TestMain(m *testing.M) { testkit.Main(m) }
@@ -36,7 +27,9 @@ const canary = "correct-horse-battery-staple"
 
 // world is one namespace of a real API server, one real Git repository, and the controllers between them.
 type world struct {
-	t         *testing.T
+	t *testing.T
+	*gitops.Namespace
+	repo      *gitops.Repository
 	client    client.Client
 	namespace string
 	work      string // working copy
@@ -46,46 +39,16 @@ type world struct {
 	options   Options
 }
 
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
+type lockedBuffer = testkit.Buffer
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	env := testkit.Cluster(t)
 	testkit.InstallCRDs(t, env, crds.YAML())
-	c, err := client.New(env.Config, client.Options{Scheme: newScheme()})
-	if err != nil {
-		t.Fatal(err)
+	ns, repo := gitops.NewNamespace(t, env, newScheme()), gitops.NewRepository(t, nil)
+	w := &world{
+		t: t, Namespace: ns, client: ns.Client, namespace: ns.Name, repo: repo, work: repo.Work, url: repo.URL, log: &lockedBuffer{},
 	}
-	w := &world{t: t, client: c, namespace: testkit.Namespace(t, env), log: &lockedBuffer{}}
-
-	root := t.TempDir()
-	if err := githttp.Init(t.Context(), filepath.Join(root, "app.git"), "main"); err != nil {
-		t.Fatal(err)
-	}
-	handler, err := githttp.Handler(root, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	server := httptest.NewServer(handler)
-	t.Cleanup(server.Close)
-	w.url = server.URL + "/app.git"
-	w.work = filepath.Join(t.TempDir(), "work")
-	w.git("clone", "-q", w.url, w.work)
 	w.options = Options{
 		Config: env.Config, Namespace: w.namespace, StoragePath: t.TempDir(), Concurrent: 2,
 		Log: slog.New(slog.NewJSONHandler(w.log, nil)),
@@ -115,48 +78,22 @@ func (w *world) start() {
 
 func (w *world) git(args ...string) string {
 	w.t.Helper()
-	cmd := exec.Command("git", append([]string{"-c", "user.name=Ada", "-c", "user.email=ada@example.com"}, args...)...)
-	if _, err := os.Stat(w.work); err == nil && args[0] != "clone" {
-		cmd.Dir = w.work
-	}
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		w.t.Fatalf("git %s: %v\n%s", strings.Join(args, " "), err, out)
-	}
-	return strings.TrimSpace(string(out))
+	return w.repo.Git(args...)
 }
 
-// push commits files (nil removes one), pushes, asks the source to look, and returns the new revision.
+// push commits files (an empty one is removed), pushes, asks the source to look, and returns the new revision.
 func (w *world) push(files map[string]string) string {
 	w.t.Helper()
-	for name, content := range files {
-		path := filepath.Join(w.work, filepath.FromSlash(name))
-		if content == "" {
-			w.git("rm", "-q", "--", name)
-			continue
-		}
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			w.t.Fatal(err)
-		}
-		if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
-			w.t.Fatal(err)
-		}
-	}
-	w.git("add", "-A")
-	w.git("commit", "-q", "--allow-empty", "-m", "change")
-	w.git("push", "-q", "origin", "HEAD:main")
+	w.repo.Commit(files)
+	revision := w.repo.Push()
 	w.poke(&sourcev1.GitRepository{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "app"}})
-	return "main@sha1:" + w.git("rev-parse", "HEAD")
+	return revision
 }
 
 // poke asks for a reconcile by annotation, as the CLI and webhooks do.
 func (w *world) poke(o client.Object) {
 	w.t.Helper()
-	patch := fmt.Sprintf(`{"metadata":{"annotations":{"reconcile.fluxcd.io/requestedAt":%q}}}`, time.Now().Format(time.RFC3339Nano))
-	err := w.client.Patch(w.t.Context(), o, client.RawPatch("application/merge-patch+json", []byte(patch)))
-	if client.IgnoreNotFound(err) != nil {
-		w.t.Fatal(err)
-	}
+	w.Poke(o)
 }
 
 // source creates the GitRepository that reads the world's repository.
@@ -187,9 +124,7 @@ func (w *world) kustomization(name string, edit func(*kustomizev1.KustomizationS
 
 func (w *world) create(o client.Object) {
 	w.t.Helper()
-	if err := w.client.Create(w.t.Context(), o); err != nil {
-		w.t.Fatal(err)
-	}
+	w.Create(o)
 }
 
 // until waits for a verdict on k's Ready condition and returns the object.
@@ -215,33 +150,10 @@ func (w *world) configMap(name string) (*corev1.ConfigMap, error) {
 	return &cm, err
 }
 
-func configMap(name, value string) string {
-	return fmt.Sprintf("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: %s\ndata:\n  key: %q\n", name, value)
-}
+func configMap(name, value string) string { return gitops.ConfigMap(name, value) }
 
 // ageKey creates a decryption Secret with a new age key and returns a function that seals documents for it.
 func (w *world) ageKey(secret string) func(document string) string {
 	w.t.Helper()
-	id, err := age.GenerateX25519Identity()
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	w.create(&corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: secret},
-		Data:       map[string][]byte{"age.agekey": []byte(id.String())},
-	})
-	return func(document string) string {
-		w.t.Helper()
-		key, err := sopsage.MasterKeyFromRecipient(id.Recipient().String())
-		if err != nil {
-			w.t.Fatal(err)
-		}
-		sealed, err := sops.Seal(w.t.Context(), []byte(document), sops.YAML, sops.SealOptions{
-			EncryptedRegex: "^(data|stringData)$", Recipients: []getsops.KeyGroup{{key}},
-		})
-		if err != nil {
-			w.t.Fatal(err)
-		}
-		return string(sealed)
-	}
+	return w.AgeKey(secret)
 }

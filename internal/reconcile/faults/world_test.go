@@ -4,21 +4,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http/httptest"
-	"os"
-	"os/exec"
-	"path/filepath"
+	"net/http"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	"filippo.io/age"
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	"github.com/fluxcd/pkg/apis/meta"
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
-	getsops "github.com/getsops/sops/v3"
-	sopsage "github.com/getsops/sops/v3/age"
 	corev1 "k8s.io/api/core/v1"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -28,9 +22,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-gitops/sluice/internal/crds"
-	"github.com/sluice-gitops/sluice/internal/local/githttp"
-	"github.com/sluice-gitops/sluice/internal/sops"
 	"github.com/sluice-gitops/sluice/internal/testkit"
+	"github.com/sluice-gitops/sluice/internal/testkit/gitops"
 )
 
 // patience is how long anything may take on a busy machine before it counts as never.
@@ -48,16 +41,17 @@ var scheme = sync.OnceValue(func() *runtime.Scheme {
 // and the remote each. The test itself goes around the proxies.
 type world struct {
 	*process
+	*gitops.Namespace
 	t         *testing.T
 	env       *testkit.Env
 	client    client.Client
 	namespace string
 	api       *proxy
 	remote    *remote
-	work      string // working copy
+	repo      *gitops.Repository
 	url       string
-	rev       string // pushed last
-	identity  *age.X25519Identity
+	rev       string                       // pushed last
+	sealer    func(document string) string // for the world's age key; nil until it is asked for
 }
 
 var definitions sync.Once
@@ -72,73 +66,31 @@ func newWorld(t *testing.T) *world {
 
 func worldOn(t *testing.T, env *testkit.Env) *world {
 	t.Helper()
-	c, err := client.New(env.Config, client.Options{Scheme: scheme()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	w := &world{t: t, env: env, client: c, namespace: testkit.Namespace(t, env)}
-	w.api = newProxy(t, env.Config, w.namespace)
-
-	root := t.TempDir()
-	bare := filepath.Join(root, "app.git")
-	if err := githttp.Init(t.Context(), bare, "main"); err != nil {
-		t.Fatal(err)
-	}
-	handler, err := githttp.Handler(root, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.remote = &remote{next: handler}
-	server := httptest.NewServer(w.remote)
-	t.Cleanup(func() {
-		server.CloseClientConnections()
-		server.Close()
+	ns := gitops.NewNamespace(t, env, scheme())
+	w := &world{Namespace: ns, t: t, env: env, client: ns.Client, namespace: ns.Name, api: newProxy(t, env.Config, ns.Name)}
+	w.repo = gitops.NewRepository(t, func(next http.Handler) http.Handler {
+		w.remote = &remote{next: next}
+		return w.remote
 	})
-	w.url = server.URL + "/app.git"
-	w.work = filepath.Join(t.TempDir(), "work")
-	w.git("clone", "-q", bare, w.work)
+	w.url = w.repo.URL
 	w.process = newProcess(t, childOptions{Host: w.api.URL, Namespace: w.namespace, Storage: t.TempDir()})
 	return w
 }
 
 func (w *world) git(args ...string) string {
 	w.t.Helper()
-	cmd := exec.Command("git", append([]string{"-c", "user.name=Ada", "-c", "user.email=ada@example.com"}, args...)...)
-	if args[0] != "clone" {
-		cmd.Dir = w.work
-	}
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		w.t.Fatalf("git %s: %v\n%s", strings.Join(args, " "), err, out)
-	}
-	return strings.TrimSpace(string(out))
+	return w.repo.Git(args...)
 }
 
-// commit writes files (an empty one is removed) and commits them.
 func (w *world) commit(files map[string]string) {
 	w.t.Helper()
-	for name, content := range files {
-		path := filepath.Join(w.work, filepath.FromSlash(name))
-		if content == "" {
-			w.git("rm", "-q", "-f", "--", name)
-			continue
-		}
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			w.t.Fatal(err)
-		}
-		if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
-			w.t.Fatal(err)
-		}
-	}
-	w.git("add", "-A")
-	w.git("commit", "-q", "--allow-empty", "-m", "change")
+	w.repo.Commit(files)
 }
 
 // publish makes the working copy's state the remote's main, by force if need be, and asks the source to look.
 func (w *world) publish() {
 	w.t.Helper()
-	w.git("push", "-q", "-f", "origin", "HEAD:main")
-	w.rev = "main@sha1:" + w.git("rev-parse", "HEAD")
+	w.rev = w.repo.Push()
 	w.poke(w.repository())
 }
 
@@ -153,23 +105,14 @@ func (w *world) repository() *sourcev1.GitRepository {
 	return &sourcev1.GitRepository{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "app"}}
 }
 
-// poke asks for a reconcile by annotation and returns what it wrote.
 func (w *world) poke(o client.Object) string {
 	w.t.Helper()
-	at := time.Now().Format(time.RFC3339Nano)
-	err := w.client.Patch(w.t.Context(), o, client.RawPatch("application/merge-patch+json",
-		fmt.Appendf(nil, `{"metadata":{"annotations":{"reconcile.fluxcd.io/requestedAt":%q}}}`, at)))
-	if client.IgnoreNotFound(err) != nil {
-		w.t.Fatal(err)
-	}
-	return at
+	return w.Poke(o)
 }
 
 func (w *world) create(o client.Object) {
 	w.t.Helper()
-	if err := w.client.Create(w.t.Context(), o); err != nil {
-		w.t.Fatal(err)
-	}
+	w.Create(o)
 }
 
 // source creates the GitRepository.
@@ -207,27 +150,10 @@ func sealed(s *kustomizev1.KustomizationSpec) {
 // seal encrypts a document for the world's age key, which it makes at first.
 func (w *world) seal(document string) string {
 	w.t.Helper()
-	var err error
-	if w.identity == nil {
-		if w.identity, err = age.GenerateX25519Identity(); err != nil {
-			w.t.Fatal(err)
-		}
-		w.create(&corev1.Secret{
-			ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "keys"},
-			Data:       map[string][]byte{"age.agekey": []byte(w.identity.String())},
-		})
+	if w.sealer == nil {
+		w.sealer = w.AgeKey("keys")
 	}
-	key, err := sopsage.MasterKeyFromRecipient(w.identity.Recipient().String())
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	text, err := sops.Seal(w.t.Context(), []byte(document), sops.YAML, sops.SealOptions{
-		EncryptedRegex: "^(data|stringData)$", Recipients: []getsops.KeyGroup{{key}},
-	})
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	return string(text)
+	return w.sealer(document)
 }
 
 // eventually waits for check, and fails at once when the process has ended by itself.
@@ -324,9 +250,7 @@ func (w *world) hasValue(name, want string) {
 	})
 }
 
-func configMap(name, value string) string {
-	return fmt.Sprintf("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: %s\ndata:\n  key: %q\n", name, value)
-}
+func configMap(name, value string) string { return gitops.ConfigMap(name, value) }
 
 func inNamespace(name string) client.ListOption { return client.InNamespace(name) }
 
