@@ -128,6 +128,7 @@ func (e *examiner) options() (doctor.Options, error) {
 	o := doctor.Options{
 		Client: c, Controller: types.NamespacedName{Namespace: namespace, Name: "kustomize-controller"},
 		Subscription: env("AZURE_SUBSCRIPTION_ID"), AuthorityHost: env("AZURE_AUTHORITY_HOST"), NoNetwork: e.noNetwork,
+		ArtifactHost: env("SOURCE_CONTROLLER_LOCALHOST"),
 	}
 	if file := env("AZURE_FEDERATED_TOKEN_FILE"); file != "" {
 		o.Pod = &doctor.PodEnvironment{ClientID: env("AZURE_CLIENT_ID"), TenantID: env("AZURE_TENANT_ID"), TokenFile: file}
@@ -166,59 +167,40 @@ func (e *examiner) kustomizations(ctx context.Context, c client.Reader) (names [
 	return names, nil
 }
 
-// mostFixes ends a walk in which every fix uncovers another broken hop.
-const mostFixes = 10
-
 // examine looks, and with --fix mends and looks again, until nothing is broken that is safe to mend.
 func (e *examiner) examine(ctx context.Context, o doctor.Options) (*doctor.Report, error) {
-	for range mostFixes {
+	if !e.fix {
 		r, err := doctor.Examine(ctx, o)
-		if err != nil {
-			return nil, err
-		}
-		e.print(r)
-		h := r.Broken()
-		if !e.fix || h == nil {
-			return r, nil
-		}
-		if !h.Remedy.Applicable() || !h.Remedy.Safe {
-			fmt.Fprintln(e.streams.Err, "--fix does not mend this: run the command yourself when you have read it")
-			return r, nil
-		}
-		fmt.Fprintf(e.streams.Err, "mending %s of %s: %s\n", h.Name, r.Kustomization, h.Remedy.Commands[0])
-		if err := doctor.Apply(ctx, o, h.Remedy); err != nil {
-			return nil, err
-		}
-		if err := e.await(ctx, o, h); err != nil {
-			return nil, err
-		}
-	}
-	return doctor.Examine(ctx, o)
-}
-
-// await gives a rollout, or a change at Azure, the time to show: until the mended hop is not the broken one any more.
-func (e *examiner) await(ctx context.Context, o doctor.Options, mended *doctor.Hop) error {
-	ctx, cancel := context.WithTimeout(ctx, e.patience)
-	defer cancel()
-	for {
-		r, err := doctor.Examine(ctx, o)
-		if err != nil && !errors.Is(err, context.DeadlineExceeded) {
-			return err
-		}
 		if err == nil {
-			h := r.Broken()
-			rolling := h != nil && h.Name == "pod" && mended.Remedy.Patch != nil && mended.Remedy.Patch.Kind == "Deployment"
-			if h == nil || h.Name != mended.Name && !rolling {
+			e.print(r)
+		}
+		return r, err
+	}
+	var until time.Time
+	return doctor.Mend(ctx, o, doctor.Treatment{
+		Show: e.print,
+		Left: func(*doctor.Report, *doctor.Hop) {
+			fmt.Fprintln(e.streams.Err, "--fix does not mend this: run the command yourself when you have read it")
+		},
+		Tell: func(r *doctor.Report, h *doctor.Hop) {
+			fmt.Fprintf(e.streams.Err, "mending %s of %s: %s\n", h.Name, r.Kustomization, h.Remedy.Commands[0])
+			until = time.Now().Add(e.patience)
+		},
+		Wait: func(ctx context.Context) error {
+			if time.Now().After(until) {
+				return errPatience
+			}
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-time.After(e.patchwait):
 				return nil
 			}
-		}
-		select {
-		case <-ctx.Done():
-			return nil // the next look tells what is still broken
-		case <-time.After(e.patchwait):
-		}
-	}
+		},
+	})
 }
+
+var errPatience = errors.New("it takes too long to show")
 
 // print writes a report as text; as JSON all are written at the end.
 func (e *examiner) print(r *doctor.Report) {

@@ -54,7 +54,7 @@ func TestDoctorNamesTheHopAndExitsWithItsCode(t *testing.T) {
 	if code != fault.ExitSignIn || !strings.Contains(errs, `the hop "deployment" is broken`) {
 		t.Errorf("exit %d, errors %s", code, errs)
 	}
-	for _, want := range []string{"? git source ", "could not look: needs the network (--no-network)", "✓ decryption ", "✗ deployment ",
+	for _, want := range []string{"? source ", "could not look: needs the network (--no-network)", "✓ decryption ", "✗ deployment ",
 		"    fix       kubectl patch deployment -n ", "--fix\n", "    keep ", "– vault "} {
 		if !strings.Contains(out, want) {
 			t.Errorf("no %q in\n%s", want, out)

@@ -16,6 +16,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/sluice-gitops/sluice/internal/azure/cloud"
 	"github.com/sluice-gitops/sluice/internal/emulator/keyvault"
 	"github.com/sluice-gitops/sluice/internal/fault"
 )
@@ -23,7 +24,8 @@ import (
 // breakage is one way to break the chain, and what the doctor must say to it.
 type breakage struct {
 	name  string
-	rbac  bool // the vault is in RBAC mode
+	rbac  bool        // the vault is in RBAC mode
+	cloud cloud.Cloud // the zero value: the public one
 	of    func(*world)
 	hop   string // that must be named, and no other
 	says  string // part of what was seen or of the cause
@@ -33,6 +35,13 @@ type breakage struct {
 	alone func(*Options) // looks with other eyes
 	then  string         // the second hop of a pair, found once the first is mended
 	safe  bool           // --fix would mend it
+}
+
+func (b breakage) in() cloud.Cloud {
+	if b.cloud.Name == "" {
+		return cloud.Public
+	}
+	return b.cloud
 }
 
 // other is a GUID that nobody has.
@@ -95,15 +104,15 @@ func tampered(w *world, change func(string) string) {
 // Section by section of the walk.
 var breakages = []breakage{
 	// Git.
-	{name: "the source does not exist", hop: "git source", says: "does not exist", fix: "sluice get sources git", exit: fault.ExitGit, undo: healed,
+	{name: "the source does not exist", hop: "source", says: "does not exist", fix: "sluice get sources git", exit: fault.ExitGit, undo: healed,
 		of: kustomization(func(k *kustomizev1.Kustomization) { k.Spec.SourceRef.Name = "nosuch" })},
-	{name: "the remote's repository is gone", hop: "git source", says: "repository", exit: fault.ExitGit, undo: healed,
+	{name: "the remote's repository is gone", hop: "source", says: "repository", exit: fault.ExitGit, undo: healed,
 		of: git(func(r *sourcev1.GitRepository) { r.Spec.URL = strings.Replace(r.Spec.URL, "app.git", "gone.git", 1) })},
-	{name: "the remote refuses connections", hop: "git source", says: "refused", exit: fault.ExitGit, undo: healed,
+	{name: "the remote refuses connections", hop: "source", says: "refused", exit: fault.ExitGit, undo: healed,
 		of: git(func(r *sourcev1.GitRepository) { r.Spec.URL = "http://127.0.0.1:1/app.git" })},
-	{name: "the branch does not exist", hop: "git source", says: "nosuch", exit: fault.ExitGit, undo: healed,
+	{name: "the branch does not exist", hop: "source", says: "nosuch", exit: fault.ExitGit, undo: healed,
 		of: git(func(r *sourcev1.GitRepository) { r.Spec.Reference.Branch = "nosuch" })},
-	{name: "the controller cannot fetch what is reachable from here", hop: "git source", says: "authentication required", fix: "sluice reconcile source git app", exit: fault.ExitGit, undo: healed,
+	{name: "the controller cannot fetch what is reachable from here", hop: "source", says: "authentication required", fix: "sluice reconcile source git app", exit: fault.ExitGit, undo: healed,
 		of: func(w *world) { w.condition(metav1.ConditionFalse, "authentication required") }},
 	{name: "spec.path is not in the revision", hop: "path", says: "appz", exit: fault.ExitNo, undo: healed,
 		of: kustomization(func(k *kustomizev1.Kustomization) { k.Spec.Path = "./appz" })},
@@ -182,6 +191,22 @@ var breakages = []breakage{
 		of: func(w *world) { w.remove(w.pod()) }},
 	{name: "workload identity is off on the cluster", hop: "pod", says: "workload identity is off", fix: "az aks update -g rg -n aks --enable-oidc-issuer --enable-workload-identity", exit: fault.ExitSignIn, then: "pod",
 		of: func(w *world) { w.cluster(true, false); w.webhook = false; w.renew(); w.webhook = true }},
+	{name: "the pod was started by a webhook of another cloud", hop: "pod", says: "no token of audience api://AzureADTokenExchange is mounted", fix: "kubectl rollout restart", exit: fault.ExitSignIn, safe: true,
+		of: func(w *world) { w.audience = cloud.China.Audience; w.renew(); w.audience = "" }},
+	// Another cloud than the vault's.
+	{name: "Azure Government: AZURE_AUTHORITY_HOST of the Deployment is the public cloud's", cloud: cloud.USGovernment, hop: "pod", says: "which means AzureCloud; the vault is in AzureUSGovernment",
+		fix: "kubectl set env -n", exit: fault.ExitSignIn, safe: true,
+		of: func(w *world) {
+			w.template(func(t *corev1.PodTemplateSpec) {
+				t.Spec.Containers[0].Env = []corev1.EnvVar{{Name: envAuthority, Value: cloud.Public.Authority}}
+			})
+		}},
+	{name: "Azure China: the pod has no AZURE_AUTHORITY_HOST", cloud: cloud.China, hop: "pod", says: "AZURE_AUTHORITY_HOST is not set, which means AzureCloud; the vault is in AzureChinaCloud",
+		fix: "AZURE_AUTHORITY_HOST=https://login.chinacloudapi.cn/", exit: fault.ExitSignIn, safe: true,
+		of: func(w *world) { w.authority = "none"; w.renew() }},
+	{name: "Azure Government: the cluster is in the public cloud, the vault is not", cloud: cloud.USGovernment, hop: "pod", says: "the cluster is in AzureCloud",
+		fix: "sluice secrets updatekeys", exit: fault.ExitSignIn, undo: healed,
+		of: func(w *world) { w.authority = cloud.Public.Authority; w.renew() }},
 	// The token and its issuer.
 	{name: "the OIDC issuer is off", hop: "issuer", says: "is off", fix: "az aks update -g rg -n aks --enable-oidc-issuer --enable-workload-identity", exit: fault.ExitSignIn,
 		of: func(w *world) { w.cluster(false, false) }},
@@ -192,12 +217,7 @@ var breakages = []breakage{
 			w.signing(func(h, c object, _ *rsa.PrivateKey) string { return signed(h, c, stranger) })
 		}},
 	{name: "AADSTS700024: the token has expired", hop: "token", says: "AADSTS700024", fix: "kubectl rollout restart", exit: fault.ExitSignIn, safe: true,
-		of: func(w *world) {
-			w.signing(func(h, c object, k *rsa.PrivateKey) string {
-				c["iat"], c["nbf"], c["exp"] = float64(time.Now().Add(-2*time.Hour).Unix()), float64(time.Now().Add(-2*time.Hour).Unix()), float64(time.Now().Add(-time.Hour).Unix())
-				return signed(h, c, k)
-			})
-		}},
+		of: expired},
 	{name: "the token is no JSON Web Token", hop: "token", says: "does not hold a JSON Web Token", fix: "kubectl rollout restart", exit: fault.ExitSignIn, safe: true,
 		of: func(w *world) { w.signing(func(object, object, *rsa.PrivateKey) string { return "garbage" }) }},
 	{name: "the token is for another audience", hop: "token", says: "https://kubernetes.default.svc", fix: "kubectl rollout restart", exit: fault.ExitSignIn, safe: true,
@@ -223,32 +243,47 @@ var breakages = []breakage{
 		of: func(w *world) { w.answer = refusing(400, 50166, "invalid_request") }},
 	{name: "AADSTS90061: the issuer's keys cannot be had", hop: "issuer", says: "AADSTS90061", fix: "az aks update", exit: fault.ExitSignIn, undo: healed,
 		of: func(w *world) { w.answer = refusing(400, 90061, "invalid_request") }},
+	{name: "AADSTS700024: the token of a ServiceAccount of the Kustomization's own has expired", hop: "token", says: "AADSTS700024", fix: "kubectl create token -n", exit: fault.ExitSignIn, undo: healed,
+		of: func(w *world) { w.tenant(); expired(w) }},
+	{name: "AADSTS7000272: the key of a token of the Kustomization's own ServiceAccount is not published", hop: "issuer", says: "AADSTS7000272", fix: "kubectl get --raw /openid/v1/jwks", exit: fault.ExitSignIn, undo: healed,
+		of: func(w *world) {
+			w.tenant()
+			w.signing(func(h, c object, k *rsa.PrivateKey) string { h["kid"] = "k0"; return signed(h, c, k) })
+		}},
 	// The federated credential.
 	{name: "AADSTS70025: the identity has no federated credential", hop: "federated credential", says: "no federated credential", fix: "az identity federated-credential create -g rg --identity-name flux", exit: fault.ExitSignIn, safe: true,
 		of: func(w *world) { w.unfederate("flux") }},
 	{name: "AADSTS700211: the issuer lacks its trailing slash", hop: "federated credential", says: "a trailing slash", fix: "az identity federated-credential update -g rg --identity-name flux -n flux", exit: fault.ExitSignIn, safe: true,
 		of: func(w *world) {
-			w.federation("flux", strings.TrimSuffix(w.azure.Env().IssuerURL, "/"), w.subject(), exchangeAudience)
+			w.federation("flux", strings.TrimSuffix(w.azure.Env().IssuerURL, "/"), w.subject(), cloud.TokenExchange)
 		}},
 	{name: "AADSTS700211: the cluster was made anew", hop: "federated credential", says: "another value", fix: "az identity federated-credential create", exit: fault.ExitSignIn, safe: true,
 		of: func(w *world) {
-			w.federation("flux", "https://westeurope.oic.prod-aks.azure.com/"+w.id.TenantID+"/"+other+"/", w.subject(), exchangeAudience)
+			w.federation("flux", "https://westeurope.oic.prod-aks.azure.com/"+w.id.TenantID+"/"+other+"/", w.subject(), cloud.TokenExchange)
 		}},
 	{name: "AADSTS700212: the credential's audience is another", hop: "federated credential", says: "audience", fix: "az identity federated-credential update", exit: fault.ExitSignIn, safe: true,
 		of: func(w *world) {
 			w.federation("flux", w.azure.Env().IssuerURL, w.subject(), "api://AzureADTokenExchangeChina")
 		}},
+	{name: "AADSTS700212 in Azure Government: the credential has the cloud's audience, the token AKS's", cloud: cloud.USGovernment, hop: "federated credential", says: "audience api://AzureADTokenExchangeUSGov, the token api://AzureADTokenExchange",
+		fix: "az cloud set --name AzureUSGovernment && az identity federated-credential update", exit: fault.ExitSignIn, safe: true,
+		of: func(w *world) {
+			w.federation("flux", w.azure.Env().IssuerURL, w.subject(), cloud.USGovernment.Audience)
+		}},
+	{name: "AADSTS700212 in Azure China: the token has the cloud's audience, the credential AKS's", cloud: cloud.China, hop: "federated credential", says: "audience api://AzureADTokenExchange, the token api://AzureADTokenExchangeChina",
+		fix: "--audiences api://AzureADTokenExchangeChina", exit: fault.ExitSignIn, safe: true,
+		of: func(w *world) { w.audience = cloud.China.Audience; w.renew() }},
 	{name: "AADSTS700213: the credential's namespace is another", hop: "federated credential", says: "the namespace", fix: "az identity federated-credential create", exit: fault.ExitSignIn, safe: true,
 		of: func(w *world) {
-			w.federation("flux", w.azure.Env().IssuerURL, "system:serviceaccount:gitops:kustomize-controller", exchangeAudience)
+			w.federation("flux", w.azure.Env().IssuerURL, "system:serviceaccount:gitops:kustomize-controller", cloud.TokenExchange)
 		}},
 	{name: "AADSTS700213: the credential's ServiceAccount is another", hop: "federated credential", says: "the ServiceAccount's name", fix: "az identity federated-credential create", exit: fault.ExitSignIn, safe: true,
 		of: func(w *world) {
-			w.federation("flux", w.azure.Env().IssuerURL, "system:serviceaccount:"+w.ns+":source-controller", exchangeAudience)
+			w.federation("flux", w.azure.Env().IssuerURL, "system:serviceaccount:"+w.ns+":source-controller", cloud.TokenExchange)
 		}},
 	{name: "AADSTS7002138: the credential's subject differs in case", hop: "federated credential", says: "letter case", fix: "az identity federated-credential update", exit: fault.ExitSignIn, safe: true,
 		of: func(w *world) {
-			w.federation("flux", w.azure.Env().IssuerURL, strings.Replace(w.subject(), "kustomize", "Kustomize", 1), exchangeAudience)
+			w.federation("flux", w.azure.Env().IssuerURL, strings.Replace(w.subject(), "kustomize", "Kustomize", 1), cloud.TokenExchange)
 		}},
 	{name: "AADSTS70021: the credential was made a moment ago", hop: "exchange", says: "has not reached every region yet", fix: "wait some minutes", exit: fault.ExitSignIn, undo: healed,
 		of: func(w *world) { w.answer = refusing(401, 70021, "invalid_client") }},
@@ -289,6 +324,8 @@ var breakages = []breakage{
 	{name: "something else answers in the vault's place", hop: "vault", says: "did not answer as a Key Vault does", exit: fault.ExitKey, undo: healed,
 		of: vaultAnswers(200, "", "", "", false)},
 	{name: "ForbiddenByPolicy: the policy lacks decrypt", hop: "access", says: "ForbiddenByPolicy", fix: "az keyvault set-policy -n sample --object-id", exit: fault.ExitKey,
+		of: func(w *world) { w.permissions("get") }},
+	{name: "ForbiddenByPolicy in Azure China: the policy lacks decrypt", cloud: cloud.China, hop: "access", says: "ForbiddenByPolicy", fix: "az cloud set --name AzureChinaCloud && az keyvault set-policy -n sample --object-id", exit: fault.ExitKey,
 		of: func(w *world) { w.permissions("get") }},
 	{name: "ForbiddenByPolicy: the policy names the client id", hop: "access", says: "where its principal id belongs", fix: "az keyvault set-policy", exit: fault.ExitKey,
 		of: func(w *world) {
@@ -338,6 +375,15 @@ var breakages = []breakage{
 		}},
 }
 
+// expired has the cluster make tokens that ran out an hour ago.
+func expired(w *world) {
+	w.signing(func(h, c object, k *rsa.PrivateKey) string {
+		began, ended := float64(time.Now().Add(-2*time.Hour).Unix()), float64(time.Now().Add(-time.Hour).Unix())
+		c["iat"], c["nbf"], c["exp"] = began, began, ended
+		return signed(h, c, k)
+	})
+}
+
 func akv(message string) func(*world) {
 	return func(w *world) {
 		w.answer = func(r *http.Request) *http.Response {
@@ -368,6 +414,6 @@ func (w *world) livePod() *corev1.Pod { return w.pod() }
 // tenant has the Kustomization decrypt as a ServiceAccount of its own, which the identity trusts.
 func (w *world) tenant() {
 	w.replace(w.account("tenant"))
-	w.federation("tenant", w.azure.Env().IssuerURL, "system:serviceaccount:"+w.ns+":tenant", exchangeAudience)
+	w.federation("tenant", w.azure.Env().IssuerURL, "system:serviceaccount:"+w.ns+":tenant", cloud.TokenExchange)
 	kustomization(func(k *kustomizev1.Kustomization) { k.Spec.Decryption.ServiceAccountName = "tenant" })(w)
 }

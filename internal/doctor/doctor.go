@@ -85,7 +85,7 @@ func broken(f *fault.Fault, expected string, r *Remedy) verdict {
 
 // chain is every hop, in the order of the walk.
 var chain = []hop{
-	{"git source", "the Kustomization's source, and its remote", judgeSource},
+	{"source", "the Kustomization's source, and its remote or artifact", judgeSource},
 	{"path", "spec.path in the revision", judgePath},
 	{"sops files", "metadata and recipients of the encrypted files", judgeFiles},
 	{"decryption", "spec.decryption of the Kustomization", judgeDecryption},
@@ -124,12 +124,25 @@ func Diagnose(f *Facts) *Report {
 			r.Hops = append(r.Hops, out)
 			continue
 		}
-		v := h.judge(f)
+		v := f.inCloud(h.judge(f))
 		out.State, out.Seen, out.Expected, out.Fault, out.Remedy = v.state, v.seen, v.expected, v.fault, v.remedy
 		stopped = v.state == Broken
 		r.Hops = append(r.Hops, out)
 	}
 	return r
+}
+
+// inCloud has the commands of a verdict work in the chain's cloud.
+func (f *Facts) inCloud(v verdict) verdict {
+	if v.fault != nil {
+		v.fault.Fix = f.Cloud.Command(v.fault.Fix)
+	}
+	if v.remedy != nil {
+		for i, c := range v.remedy.Commands {
+			v.remedy.Commands[i] = f.Cloud.Command(c)
+		}
+	}
+	return v
 }
 
 // Examine gathers and diagnoses. Its error is that there is nothing to walk: no cluster, no such Kustomization.

@@ -16,6 +16,7 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/sluice-gitops/sluice/internal/azure/cloud"
 	"github.com/sluice-gitops/sluice/internal/sops"
 	"github.com/sluice-gitops/sluice/internal/testkit"
 )
@@ -44,7 +45,9 @@ func TestWithoutAnAzureSignInTheAnswersOfEntraNameTheHop(t *testing.T) {
 		code string
 	}{
 		{func() { w.unfederate("flux") }, "federated credential", "SLU-ENTRA-007"},
-		{func() { w.federation("flux", w.azure.Env().IssuerURL, "system:serviceaccount:x:y", exchangeAudience) }, "federated credential", "SLU-ENTRA-004"},
+		{func() {
+			w.federation("flux", w.azure.Env().IssuerURL, "system:serviceaccount:x:y", cloud.TokenExchange)
+		}, "federated credential", "SLU-ENTRA-004"},
 		{func() { w.annotation(clientAnnotation, other); w.renew() }, "managed identity", "SLU-ENTRA-008"},
 		{func() { w.annotation(tenantAnnotation, other); w.renew() }, "managed identity", "SLU-ENTRA-016"},
 		{func() { w.permissions("get") }, "access", "SLU-VAULT-002"},

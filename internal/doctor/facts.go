@@ -6,9 +6,11 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	"github.com/fluxcd/pkg/apis/meta"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/sluice-gitops/sluice/internal/azure/cloud"
 	"github.com/sluice-gitops/sluice/internal/azure/identity"
 	"github.com/sluice-gitops/sluice/internal/azure/keyvault"
 )
@@ -23,7 +25,8 @@ type Options struct {
 	Azure         azcore.TokenCredential
 	Subscription  string               // empty: every one that Azure may see
 	AzureOptions  azcore.ClientOptions // Transport and Retry
-	AuthorityHost string               // of Entra ID; empty: the public cloud's
+	AuthorityHost string               // of Entra ID, where the pod's environment shows none; empty: that of the vaults' cloud
+	ArtifactHost  string               // host and port that stand for the one in artifacts' addresses; empty: that one
 	NoNetwork     bool                 // look at the cluster only
 
 	// Pod is set inside of the cluster: the process's own identity stands for the running pod's.
@@ -53,6 +56,9 @@ type Facts struct {
 	ServiceAccErr error
 	Pod           PodFacts
 
+	Cloud     cloud.Cloud // in which the chain belongs: that of the files' vaults, else of the sign-in
+	Authority string      // of Entra ID, as the controller's process has it; empty: the public cloud's
+
 	Token    TokenFacts
 	Azure    AzureFacts
 	Exchange error // nil with Exchanged: it gave a token
@@ -65,22 +71,25 @@ type Facts struct {
 	SecretErr error // the Secret of spec.decryption cannot be read or used
 
 	workload  *identity.Workload
+	authority bool // Authority is what the controller's process has: its environment was seen
 	tokenText bool // there was a token, whatever it is worth
 	cleanup   []func()
 }
 
-// SourceFacts are what the source's object says, and what the remote answered.
+// SourceFacts are what the source's object says, and what its remote or its artifact gave.
 type SourceFacts struct {
-	Kind, Name string
-	Err        error  // the object cannot be read
-	URL        string // of a GitRepository
-	Fetched    string // revision in the object's status
-	NotReady   string // message of a Ready condition that is False
-	Suspended  bool
-	Revision   string // what the remote gave just now
-	FetchErr   error
-	Looked     bool // the remote was asked from here
-	Why        string
+	Kind, Namespace, Name string
+	Err                   error          // the object cannot be read
+	URL                   string         // of a GitRepository
+	Artifact              *meta.Artifact // in the object's status
+	Others                bool           // another controller reconciles it, and this one reads the artifact
+	Fetched               string         // revision in the object's status
+	NotReady              string         // message of a Ready condition that is False
+	Suspended             bool
+	Revision              string // what the remote or the artifact gave just now
+	FetchErr              error
+	Looked                bool   // remote or artifact were asked from here
+	Why                   string // what would be needed to ask
 }
 
 // Document is one encrypted file that the Kustomization reads.
@@ -102,6 +111,7 @@ type PodFacts struct {
 	Labels    map[string]string
 	Env       map[string]string // the four AZURE_* variables
 	Projected bool              // a token of the exchange's audience is mounted where AZURE_FEDERATED_TOKEN_FILE says
+	Audience  string            // that audience
 	Simulated string            // the node that only pretends to run it
 	Own       bool              // the doctor runs in it
 }

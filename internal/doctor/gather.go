@@ -53,11 +53,12 @@ func Gather(ctx context.Context, o Options) (*Facts, error) {
 			undo()
 		}
 	}()
+	gatherCluster(ctx, o, f)
 	tree := gatherSource(ctx, o, f)
 	if tree != nil {
 		gatherDocuments(ctx, f, tree)
 	}
-	gatherCluster(ctx, o, f)
+	f.settleCloud(o)
 	if o.NoNetwork {
 		return f, ctx.Err()
 	}

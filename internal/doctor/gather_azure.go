@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"net/url"
 	"regexp"
 	"slices"
 	"strings"
@@ -17,9 +16,6 @@ import (
 type azPolicy = policy.Policy
 
 const (
-	management      = "https://management.azure.com"
-	managementScope = "https://management.azure.com/.default"
-
 	subscriptionVersion = "2022-12-01"
 	identityVersion     = "2024-11-30"
 	clusterVersion      = "2025-05-01"
@@ -33,10 +29,8 @@ var (
 	errNoSubscription = errors.New("no subscription is to be seen with this sign-in")
 )
 
-func isVault(address string) bool {
-	u, err := url.Parse(address)
-	return err == nil && strings.HasSuffix(u.Hostname(), ".vault.azure.net")
-}
+// management is the Resource Manager of the chain's cloud.
+func (f *Facts) management() string { return f.Cloud.Management() }
 
 // page is one answer of a list of Resource Manager.
 type page[T any] struct {
@@ -45,10 +39,10 @@ type page[T any] struct {
 }
 
 // list reads all pages of a list.
-func list[T any](ctx context.Context, o Options, path, version string) (all []T, err error) {
-	next := management + path + "?api-version=" + version
+func list[T any](ctx context.Context, o Options, f *Facts, path, version string) (all []T, err error) {
+	next := f.management() + path + "?api-version=" + version
 	for next != "" {
-		if !strings.HasPrefix(next, management+"/") {
+		if !strings.HasPrefix(next, f.management()+"/") {
 			return nil, errors.New("a list goes on at another host")
 		}
 		var p page[T]
@@ -61,9 +55,9 @@ func list[T any](ctx context.Context, o Options, path, version string) (all []T,
 }
 
 // each lists a kind of resource in every subscription.
-func each[T any](ctx context.Context, o Options, subscriptions []string, kind, version string) (all []T, err error) {
+func each[T any](ctx context.Context, o Options, f *Facts, subscriptions []string, kind, version string) (all []T, err error) {
 	for _, s := range subscriptions {
-		found, err := list[T](ctx, o, "/subscriptions/"+s+"/providers/"+kind, version)
+		found, err := list[T](ctx, o, f, "/subscriptions/"+s+"/providers/"+kind, version)
 		if err != nil {
 			return nil, err
 		}
@@ -83,7 +77,7 @@ func gatherAzure(ctx context.Context, o Options, f *Facts) {
 	if o.Subscription == "" {
 		found, err := list[struct {
 			ID string `json:"subscriptionId"`
-		}](ctx, o, "/subscriptions", subscriptionVersion)
+		}](ctx, o, f, "/subscriptions", subscriptionVersion)
 		if a.Err = err; err != nil {
 			return
 		}
@@ -104,7 +98,7 @@ func gatherAzure(ctx context.Context, o Options, f *Facts) {
 			PrincipalID string `json:"principalId"`
 			TenantID    string `json:"tenantId"`
 		} `json:"properties"`
-	}](ctx, o, subscriptions, "Microsoft.ManagedIdentity/userAssignedIdentities", identityVersion)
+	}](ctx, o, f, subscriptions, "Microsoft.ManagedIdentity/userAssignedIdentities", identityVersion)
 	if a.Err = err; err != nil {
 		return
 	}
@@ -142,7 +136,7 @@ func (a *AzureFacts) identityOf(clientID string) *Identity {
 func gatherFederations(ctx context.Context, o Options, f *Facts) {
 	a := &f.Azure
 	if id := a.identityOf(f.ClientID); id != nil {
-		a.Federations, a.FedErr = federationsOf(ctx, o, id)
+		a.Federations, a.FedErr = federationsOf(ctx, o, f, id)
 		return
 	}
 	if len(a.Identities) == 1 {
@@ -150,7 +144,7 @@ func gatherFederations(ctx context.Context, o Options, f *Facts) {
 		return
 	}
 	for i := range a.Identities {
-		found, _ := federationsOf(ctx, o, &a.Identities[i]) // one that cannot be read is no candidate
+		found, _ := federationsOf(ctx, o, f, &a.Identities[i]) // one that cannot be read is no candidate
 		if slices.ContainsFunc(found, func(c Federation) bool { return c.Subject == f.subject() }) {
 			a.Candidate = &a.Identities[i]
 			return
@@ -158,7 +152,7 @@ func gatherFederations(ctx context.Context, o Options, f *Facts) {
 	}
 }
 
-func federationsOf(ctx context.Context, o Options, id *Identity) (all []Federation, err error) {
+func federationsOf(ctx context.Context, o Options, f *Facts, id *Identity) (all []Federation, err error) {
 	found, err := list[struct {
 		ID         string `json:"id"`
 		Name       string `json:"name"`
@@ -167,7 +161,7 @@ func federationsOf(ctx context.Context, o Options, id *Identity) (all []Federati
 			Subject   string   `json:"subject"`
 			Audiences []string `json:"audiences"`
 		} `json:"properties"`
-	}](ctx, o, id.ID+"/federatedIdentityCredentials", identityVersion)
+	}](ctx, o, f, id.ID+"/federatedIdentityCredentials", identityVersion)
 	for _, c := range found {
 		all = append(all, Federation{c.ID, c.Name, c.Properties.Issuer, c.Properties.Subject, c.Properties.Audiences})
 	}
@@ -175,7 +169,7 @@ func federationsOf(ctx context.Context, o Options, id *Identity) (all []Federati
 }
 
 func gatherClusters(ctx context.Context, o Options, f *Facts, subscriptions []string) {
-	found, err := each[map[string]any](ctx, o, subscriptions, "Microsoft.ContainerService/managedClusters", clusterVersion)
+	found, err := each[map[string]any](ctx, o, f, subscriptions, "Microsoft.ContainerService/managedClusters", clusterVersion)
 	f.Azure.ClusterErr = err
 	for _, c := range found {
 		id, name := field[string](c, "id"), field[string](c, "name")
@@ -214,7 +208,7 @@ func gatherARMVaults(ctx context.Context, o Options, f *Facts, subscriptions []s
 				} `json:"permissions"`
 			} `json:"accessPolicies"`
 		} `json:"properties"`
-	}](ctx, o, subscriptions, "Microsoft.KeyVault/vaults", vaultVersion)
+	}](ctx, o, f, subscriptions, "Microsoft.KeyVault/vaults", vaultVersion)
 	if a.VaultErr = err; err != nil {
 		return
 	}
@@ -224,7 +218,7 @@ func gatherARMVaults(ctx context.Context, o Options, f *Facts, subscriptions []s
 			out.Policies = append(out.Policies, Policy{p.TenantID, p.ObjectID, p.Permissions.Keys})
 		}
 		if out.RBAC {
-			out.Roles, out.RolesErr = gatherRoles(ctx, o, v.ID)
+			out.Roles, out.RolesErr = gatherRoles(ctx, o, f, v.ID)
 		}
 		a.Vaults = append(a.Vaults, out)
 	}
@@ -234,7 +228,7 @@ func gatherARMVaults(ctx context.Context, o Options, f *Facts, subscriptions []s
 			ID       string `json:"vaultId"`
 			Location string `json:"location"`
 		} `json:"properties"`
-	}](ctx, o, subscriptions, "Microsoft.KeyVault/deletedVaults", vaultVersion)
+	}](ctx, o, f, subscriptions, "Microsoft.KeyVault/deletedVaults", vaultVersion)
 	if err == nil { // a right of its own; without it a deleted vault is told as one that does not resolve
 		for _, d := range deleted {
 			a.Deleted = append(a.Deleted, DeletedVault{d.Name, d.Properties.ID, d.Properties.Location})
@@ -242,14 +236,14 @@ func gatherARMVaults(ctx context.Context, o Options, f *Facts, subscriptions []s
 	}
 }
 
-func gatherRoles(ctx context.Context, o Options, vault string) (roles []Role, err error) {
+func gatherRoles(ctx context.Context, o Options, f *Facts, vault string) (roles []Role, err error) {
 	found, err := list[struct {
 		Properties struct {
 			PrincipalID string `json:"principalId"`
 			RoleID      string `json:"roleDefinitionId"`
 			Scope       string `json:"scope"`
 		} `json:"properties"`
-	}](ctx, o, vault+"/providers/Microsoft.Authorization/roleAssignments", assignmentVersion)
+	}](ctx, o, f, vault+"/providers/Microsoft.Authorization/roleAssignments", assignmentVersion)
 	for _, r := range found {
 		p := r.Properties
 		roles = append(roles, Role{p.PrincipalID, p.RoleID[strings.LastIndex(p.RoleID, "/")+1:], p.Scope})

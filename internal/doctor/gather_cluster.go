@@ -10,14 +10,16 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	appsv1 "k8s.io/api/apps/v1"
+
+	"github.com/sluice-gitops/sluice/internal/azure/cloud"
+	"github.com/sluice-gitops/sluice/internal/azure/identity"
 )
 
 // The names of AKS's workload identity webhook, and the node annotation of kwok, which simulates nodes.
 const (
-	useLabel         = "azure.workload.identity/use"
-	clientAnnotation = "azure.workload.identity/client-id"
-	tenantAnnotation = "azure.workload.identity/tenant-id"
-	exchangeAudience = "api://AzureADTokenExchange"
+	useLabel         = identity.UseLabel
+	clientAnnotation = identity.ClientAnnotation
+	tenantAnnotation = identity.TenantAnnotation
 	simulatedNode    = "kwok.x-k8s.io/node"
 
 	envClient    = "AZURE_CLIENT_ID"
@@ -54,16 +56,66 @@ func gatherCluster(ctx context.Context, o Options, f *Facts) {
 		f.ClientID, f.TenantID = sa.Annotations[clientAnnotation], sa.Annotations[tenantAnnotation]
 	}
 	if f.PerObject {
+		f.gatherAuthority(ctx, o)
 		return
 	}
 	if o.Pod != nil {
 		f.Pod = PodFacts{Own: true, Name: "this process", Projected: o.Pod.TokenFile != "", Labels: map[string]string{useLabel: "true"},
-			Env: map[string]string{envClient: o.Pod.ClientID, envTenant: o.Pod.TenantID, envTokenFile: o.Pod.TokenFile}}
+			Env: map[string]string{envClient: o.Pod.ClientID, envTenant: o.Pod.TenantID, envTokenFile: o.Pod.TokenFile, envAuthority: o.AuthorityHost}}
 	} else if f.Deployment != nil {
 		gatherPod(ctx, o, f)
 	}
 	if f.TenantID == "" {
 		f.TenantID = f.Pod.Env[envTenant] // the webhook knows the cluster's own tenant
+	}
+	f.noteAuthority()
+}
+
+// noteAuthority takes over where the process of Pod signs in. A pod without any of the variables is not one that the
+// webhook saw, and says nothing.
+func (f *Facts) noteAuthority() {
+	p := &f.Pod
+	f.authority = p.Own || p.Simulated == "" && p.Env[envClient] != ""
+	f.Authority = p.Env[envAuthority]
+}
+
+// gatherAuthority reads where the controller's process signs in, for tokens that are not its pod's: it may have been told
+// by its environment all the same.
+func (f *Facts) gatherAuthority(ctx context.Context, o Options) {
+	if o.Pod != nil {
+		f.authority, f.Authority = true, o.AuthorityHost
+		return
+	}
+	if f.Deployment == nil {
+		return
+	}
+	gatherPod(ctx, o, f)
+	f.noteAuthority()
+	f.Pod = PodFacts{}
+}
+
+// settleCloud decides in which of Azure's clouds the chain belongs: where the files' vaults are, else where the controller
+// signs in. A chain that shows neither is taken to be in the public cloud.
+func (f *Facts) settleCloud(o Options) {
+	own := f.Authority
+	if !f.authority {
+		own = o.AuthorityHost
+	}
+	f.Cloud, _ = cloud.OfAuthority(own)
+	for _, id := range f.vaultKeys() {
+		if c, ok := cloud.OfVault(id.Vault); ok {
+			f.Cloud = c
+			break
+		}
+	}
+	if f.Cloud.Name == "" {
+		f.Cloud = cloud.Public
+	}
+	if f.authority {
+		return
+	}
+	if f.Authority = o.AuthorityHost; f.Authority == "" {
+		f.Authority = f.Cloud.Authority
 	}
 }
 
@@ -94,7 +146,7 @@ func gatherPod(ctx context.Context, o Options, f *Facts) {
 			f.Pod.Env[e.Name] = e.Value
 		}
 	}
-	f.Pod.Projected = projected(p, c, f.Pod.Env[envTokenFile])
+	f.Pod.Audience, f.Pod.Projected = projected(p, c, f.Pod.Env[envTokenFile])
 	var node corev1.Node
 	if p.Spec.NodeName != "" && o.Client.Get(ctx, client.ObjectKey{Name: p.Spec.NodeName}, &node) == nil && node.Annotations[simulatedNode] != "" {
 		f.Pod.Simulated = p.Spec.NodeName
@@ -111,18 +163,18 @@ func manager(cs []corev1.Container) *corev1.Container {
 	return &corev1.Container{}
 }
 
-// projected says whether a token of the exchange's audience is mounted where file lies.
-func projected(p *corev1.Pod, c *corev1.Container, file string) bool {
+// projected finds the token that is mounted where file lies; ok is false unless Entra ID of some cloud would exchange it.
+func projected(p *corev1.Pod, c *corev1.Container, file string) (audience string, ok bool) {
 	for _, m := range c.VolumeMounts {
 		i := slices.IndexFunc(p.Spec.Volumes, func(v corev1.Volume) bool { return v.Name == m.Name && v.Projected != nil })
 		if i < 0 {
 			continue
 		}
 		for _, s := range p.Spec.Volumes[i].Projected.Sources {
-			if t := s.ServiceAccountToken; t != nil && t.Audience == exchangeAudience && file == m.MountPath+"/"+t.Path {
-				return true
+			if t := s.ServiceAccountToken; t != nil && file == m.MountPath+"/"+t.Path {
+				return t.Audience, cloud.Exchanges(t.Audience)
 			}
 		}
 	}
-	return false
+	return "", false
 }

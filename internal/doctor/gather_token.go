@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
@@ -14,14 +15,14 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/sluice-gitops/sluice/internal/azure/cloud"
 	"github.com/sluice-gitops/sluice/internal/azure/identity"
 	"github.com/sluice-gitops/sluice/internal/keyring"
 	"github.com/sluice-gitops/sluice/internal/sops"
 )
 
 const (
-	vaultScope = "https://vault.azure.net/.default"
-	tokenLife  = int64(600) // seconds, the least that the API server gives
+	tokenLife = int64(600) // seconds, the least that the API server gives
 	// largestDocument bounds what a server that the doctor asks may answer.
 	largestDocument = 1 << 20
 )
@@ -49,23 +50,52 @@ func gatherToken(ctx context.Context, o Options, f *Facts) {
 	if f.ClientID == "" || f.TenantID == "" {
 		return
 	}
-	w, err := identity.New(identity.Config{
-		ClientID: f.ClientID, TenantID: f.TenantID, AuthorityHost: o.AuthorityHost, Client: o.AzureOptions,
-		Assertion: func(context.Context) (string, error) { return token, nil },
-	})
+	cfg := f.signIn()
+	cfg.Client, cfg.Assertion = o.AzureOptions, func(context.Context) (string, error) { return token, nil }
+	w, err := identity.New(cfg)
 	f.Exchanged = true
 	if err != nil {
 		f.Exchange = err
 		return
 	}
-	_, f.Exchange = w.GetToken(ctx, policy.TokenRequestOptions{Scopes: []string{vaultScope}})
+	_, f.Exchange = w.GetToken(ctx, policy.TokenRequestOptions{Scopes: []string{f.Cloud.VaultScope()}})
 	f.workload = w
+}
+
+// signIn is who the controller signs in as, for the texts of faults and for the exchange.
+func (f *Facts) signIn() identity.Config {
+	cfg := identity.Config{ClientID: f.ClientID, TenantID: f.TenantID, AuthorityHost: f.Authority}
+	if f.PerObject {
+		cfg.Account = identity.Account(f.Account)
+	}
+	return cfg
+}
+
+// audience is what the token is asked for: as the pod's own is projected, else as AKS and Flux ask everywhere.
+func (f *Facts) audience() string {
+	if f.Pod.Projected && f.exchanges(f.Pod.Audience) {
+		return f.Pod.Audience
+	}
+	return cloud.TokenExchange
+}
+
+// exchanges says whether Entra ID of the chain's cloud takes tokens for audience.
+func (f *Facts) exchanges(audience string) bool {
+	return slices.Contains(f.Cloud.Audiences(), audience)
+}
+
+// presented is the audience of the token that a federated credential must have.
+func (f *Facts) presented() string {
+	if i := slices.IndexFunc(f.Token.Claims.Audience, f.exchanges); i >= 0 {
+		return f.Token.Claims.Audience[i]
+	}
+	return f.audience()
 }
 
 func requestToken(ctx context.Context, o Options, f *Facts) (string, error) {
 	life := tokenLife
 	sa := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: f.Account.Namespace, Name: f.Account.Name}}
-	req := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{Audiences: []string{exchangeAudience}, ExpirationSeconds: &life}}
+	req := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{Audiences: []string{f.audience()}, ExpirationSeconds: &life}}
 	if err := o.Client.SubResource("token").Create(ctx, sa, req); err != nil {
 		return "", err
 	}

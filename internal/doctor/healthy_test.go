@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"github.com/sluice-gitops/sluice/internal/azure/cloud"
 )
 
 // states of hops, by name.
@@ -38,17 +40,29 @@ func (w *world) examine(o Options) *Report {
 
 func TestAHealthyChainRaisesNoAlarm(t *testing.T) {
 	w := newWorld(t)
-	for _, rbac := range []bool{false, true} {
-		w.rbac = rbac
+	for _, in := range []struct {
+		rbac     bool
+		cloud    cloud.Cloud
+		audience string
+	}{
+		{false, cloud.Public, ""}, {true, cloud.Public, ""},
+		{false, cloud.USGovernment, ""}, {true, cloud.China, ""}, {false, cloud.USGovernment, cloud.USGovernment.Audience},
+	} {
+		w.rbac, w.cloud = in.rbac, in.cloud
 		w.heal()
+		if in.audience != "" { // the cluster's own, and the credential says the same
+			w.audience = in.audience
+			w.renew()
+			w.federation("flux", w.azure.Env().IssuerURL, w.subject(), in.audience)
+		}
 		r := w.examine(w.options())
 		for _, h := range r.Hops {
 			if h.State != OK {
-				t.Errorf("rbac %v: %s is %s: %s", rbac, h.Name, h.State, h.Seen)
+				t.Errorf("%s, rbac %v: %s is %s: %s", in.cloud.Name, in.rbac, h.Name, h.State, h.Seen)
 			}
 		}
 		if t.Failed() {
-			t.Log(r.text())
+			t.Fatal(r.text())
 		}
 	}
 }

@@ -54,6 +54,7 @@ var blamedByCode = map[int]string{
 
 // By the fault's own code, where its hop alone does not tell.
 var blamedByFault = map[string]string{
+	"SLU-IDENTITY-005": "pod",             // it signs in to another cloud than the vault's
 	"SLU-IDENTITY-002": "service account", // a tenant that no tenant can be called
 	"SLU-ENTRA-030":    "vault",           // the vault belongs to another tenant
 	"SLU-SOPS-006":     "document",        // a value that was changed

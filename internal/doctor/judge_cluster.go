@@ -73,7 +73,6 @@ func (f *Facts) annotate(key, value string) *Remedy {
 }
 
 func judgeAccount(f *Facts) verdict {
-	object := "ServiceAccount/" + f.Account.String()
 	if !f.usesAzure() {
 		return skipped(noFileOverAzure)
 	}
@@ -81,11 +80,11 @@ func judgeAccount(f *Facts) verdict {
 		if v, ok := forbidden(f.ServiceAccErr, "get", "serviceaccounts", f.Account.Namespace); ok {
 			return v
 		}
-		fa := &fault.Fault{
-			Code: "SLU-IDENTITY-091", Hop: fault.HopIdentity, Object: object, Seen: "ServiceAccount " + f.Account.String() + " cannot be read",
-			Why: f.ServiceAccErr.Error(), Fix: "kubectl create serviceaccount " + f.Account.Name + " -n " + f.Account.Namespace, Err: f.ServiceAccErr,
+		field := ""
+		if f.PerObject {
+			field = "spec.decryption.serviceAccountName"
 		}
-		return broken(fa, "the ServiceAccount "+f.Account.String(), nil)
+		return broken(identity.Account(f.Account).Unread(f.ServiceAccErr, field), "the ServiceAccount "+f.Account.String(), nil)
 	}
 	for _, a := range []struct{ key, value, sample string }{
 		{clientAnnotation, f.ServiceAcc.Annotations[clientAnnotation], "$(az identity show -g <group> -n <identity> --query clientId -o tsv)"},
@@ -94,10 +93,7 @@ func judgeAccount(f *Facts) verdict {
 		if a.value != "" || a.key == tenantAnnotation && !f.PerObject && (f.Pod.Env[envTenant] != "" || f.Pod.Simulated != "") {
 			continue // the webhook knows the cluster's own tenant
 		}
-		fa := &fault.Fault{
-			Code: "SLU-IDENTITY-090", Hop: fault.HopIdentity, Object: object, Seen: "it lacks the annotation " + a.key,
-			Why: "Entra ID cannot be asked for a token without knowing whose",
-		}
+		fa := identity.Account(f.Account).Unannotated(a.key)
 		r := f.annotate(a.key, a.sample)
 		if c := f.Azure.Candidate; c != nil {
 			r = f.annotate(a.key, map[string]string{clientAnnotation: c.ClientID, tenantAnnotation: c.TenantID}[a.key])
@@ -183,9 +179,12 @@ func (f *Facts) judgeRunning() verdict {
 	case p.Env[envTenant] != f.TenantID:
 		return stale(fmt.Sprintf("%s is %s, the ServiceAccount names %s", envTenant, p.Env[envTenant], f.TenantID),
 			"the annotation was changed after the pod was started")
-	case !p.Projected:
-		return stale("no token of audience "+exchangeAudience+" is mounted at "+p.Env[envTokenFile],
+	case !p.Own && !f.exchanges(p.Audience) || !p.Projected:
+		return stale("no token of audience "+strings.Join(f.Cloud.Audiences(), " or ")+" is mounted at "+p.Env[envTokenFile],
 			"the variables were set by hand, or by a webhook of another version")
+	}
+	if fa := identity.OtherCloud(f.signIn(), f.Cloud.VaultScope()); fa != nil {
+		return f.elsewhere(fa)
 	}
 	return fine(p.Name + " has label, environment and token")
 }

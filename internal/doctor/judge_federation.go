@@ -61,12 +61,12 @@ func (f *Facts) matching() string {
 func (f *Facts) mismatch(id *Identity, expected string) verdict {
 	c := f.Token.Claims
 	if len(f.Azure.Federations) == 0 {
-		fa := identity.Foresee(70025, "identity "+id.Name+" has no federated credential", f.ClientID, f.TenantID, c)
+		fa := identity.Foresee(70025, "identity "+id.Name+" has no federated credential", f.signIn(), c)
 		return f.federate(fa, id, nil, expected)
 	}
 	best, bestScore := f.Azure.Federations[0], -1
 	for _, fc := range f.Azure.Federations {
-		if s := likeness(fc, c); s > bestScore {
+		if s := f.likeness(fc); s > bestScore {
 			best, bestScore = fc, s
 		}
 	}
@@ -76,7 +76,7 @@ func (f *Facts) mismatch(id *Identity, expected string) verdict {
 		code             int
 		what, have, want string
 	}{
-		{700211, "issuer", best.Issuer, c.Issuer}, {700212, "audience", audience, exchangeAudience}, {700213, "subject", best.Subject, c.Subject},
+		{700211, "issuer", best.Issuer, c.Issuer}, {700212, "audience", audience, f.presented()}, {700213, "subject", best.Subject, c.Subject},
 	} {
 		d := difference(p.have, p.want)
 		if d == "" {
@@ -90,7 +90,7 @@ func (f *Facts) mismatch(id *Identity, expected string) verdict {
 		}
 		parts = append(parts, fmt.Sprintf("%s %s, the token %s (%s)", p.what, p.have, p.want, d))
 	}
-	fa := identity.Foresee(code, "credential "+best.Name+" of identity "+id.Name+" has "+strings.Join(parts, "; "), f.ClientID, f.TenantID, c)
+	fa := identity.Foresee(code, "credential "+best.Name+" of identity "+id.Name+" has "+strings.Join(parts, "; "), f.signIn(), c)
 	if slight(best, c) {
 		return f.federate(fa, id, &best, expected)
 	}
@@ -98,7 +98,8 @@ func (f *Facts) mismatch(id *Identity, expected string) verdict {
 }
 
 // likeness counts what a credential and a token have in common; equal parts count more than those that differ slightly.
-func likeness(fc Federation, c identity.Claims) int {
+func (f *Facts) likeness(fc Federation) int {
+	c := f.Token.Claims
 	score := 0
 	for _, p := range [][2]string{{fc.Issuer, c.Issuer}, {fc.Subject, c.Subject}} {
 		switch difference(p[0], p[1]) {
@@ -110,7 +111,7 @@ func likeness(fc Federation, c identity.Claims) int {
 			score++
 		}
 	}
-	if len(fc.Audiences) == 1 && fc.Audiences[0] == exchangeAudience {
+	if len(fc.Audiences) == 1 && fc.Audiences[0] == f.presented() {
 		score += 2
 	}
 	return score
@@ -142,11 +143,11 @@ func (f *Facts) federate(fa *fault.Fault, id *Identity, correct *Federation, exp
 		}
 	}
 	fa.Fix = fmt.Sprintf("az identity federated-credential %s -g %s --identity-name %s -n %s --issuer %s --subject %s --audiences %s",
-		verb, id.Group, id.Name, name, c.Issuer, c.Subject, exchangeAudience)
+		verb, id.Group, id.Name, name, c.Issuer, c.Subject, f.presented())
 	return broken(fa, expected, &Remedy{
 		Commands: []string{fa.Fix}, Safe: true,
-		Requests: []Request{{"PUT", management + id.ID + "/federatedIdentityCredentials/" + name + "?api-version=" + identityVersion,
-			map[string]any{"properties": map[string]any{"issuer": c.Issuer, "subject": c.Subject, "audiences": []string{exchangeAudience}}}}},
+		Requests: []Request{{"PUT", f.management() + id.ID + "/federatedIdentityCredentials/" + name + "?api-version=" + identityVersion,
+			map[string]any{"properties": map[string]any{"issuer": c.Issuer, "subject": c.Subject, "audiences": []string{f.presented()}}}}},
 	})
 }
 
@@ -178,6 +179,9 @@ func judgeExchange(f *Facts) verdict {
 		return fine("Entra ID gives an access token for Key Vault")
 	}
 	fa := told(f.Exchange)
+	if fa.Code == "SLU-IDENTITY-005" {
+		return f.elsewhere(fa)
+	}
 	if blamed(f.Exchange) == "federated credential" {
 		// Everything is equal, and still it is refused.
 		fa.Why = "a federated credential that was made or changed a moment ago has not reached every region yet"

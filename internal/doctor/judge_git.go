@@ -1,29 +1,32 @@
 package doctor
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
+	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
 
 	"github.com/sluice-gitops/sluice/internal/fault"
 )
 
 func judgeSource(f *Facts) verdict {
 	s := &f.Source
-	object := s.Kind + "/" + s.Name
-	ns := f.Kustomization.Spec.SourceRef.Namespace
-	if ns == "" {
-		ns = f.Object.Namespace
-	}
+	object, ns := s.Kind+"/"+s.Name, s.Namespace
 	if s.Err != nil {
-		if v, ok := forbidden(s.Err, "get", "gitrepositories", ns); ok {
+		if v, ok := forbidden(s.Err, "get", kinds[s.Kind].resource, ns); ok {
 			return v
 		}
-		fix := "sluice get sources git -n " + ns
-		why := "the API server does not give it"
-		if apierrors.IsNotFound(s.Err) {
+		why, fix := "the API server does not give it", s.listed()
+		switch {
+		case errors.Is(s.Err, errNoKind):
+			why, fix = s.Err.Error(), "correct spec.sourceRef.kind of the Kustomization"
+		case apierrors.IsNotFound(s.Err):
 			why = "spec.sourceRef of the Kustomization names it, and it does not exist"
+		case apimeta.IsNoMatchError(s.Err):
+			why, fix = "the cluster does not serve the kind", "install the controller that makes them, or correct spec.sourceRef of the Kustomization"
 		}
 		return broken(&fault.Fault{
 			Code: "SLU-GIT-060", Hop: fault.HopGit, Object: object, Seen: object + " cannot be read in namespace " + ns, Why: why, Fix: fix, Err: s.Err,
@@ -31,11 +34,11 @@ func judgeSource(f *Facts) verdict {
 	}
 	switch {
 	case s.FetchErr != nil:
-		return broken(told(s.FetchErr), "a fetch of "+s.URL+" that succeeds", nil)
+		return broken(told(s.FetchErr), "a fetch of "+s.address()+" that succeeds", nil)
 	case s.NotReady != "":
 		return broken(&fault.Fault{
 			Code: "SLU-GIT-061", Hop: fault.HopGit, Object: object, Seen: "the controller cannot fetch it: " + s.NotReady,
-			Why: "its condition Ready is False, although the remote may answer here", Fix: "sluice reconcile source git " + s.Name + " -n " + ns,
+			Why: "its condition Ready is False, although the remote may answer here", Fix: s.again(),
 		}, "the condition Ready True", nil)
 	case s.Looked && s.Fetched != "" && s.Fetched != s.Revision:
 		return fine(fmt.Sprintf("the remote has %s; the controller fetched %s last", s.Revision, s.Fetched))
@@ -45,6 +48,30 @@ func judgeSource(f *Facts) verdict {
 		return fine("the controller fetched " + s.Fetched + "; not fetched from here, which needs " + s.Why)
 	}
 	return unseen(s.Why)
+}
+
+// address is where the files come from.
+func (s *SourceFacts) address() string {
+	if s.URL == "" && s.Artifact != nil {
+		return s.Artifact.URL
+	}
+	return s.URL
+}
+
+// listed is the command that shows which sources there are.
+func (s *SourceFacts) listed() string {
+	if s.Kind == sourcev1.GitRepositoryKind {
+		return "sluice get sources git -n " + s.Namespace
+	}
+	return "kubectl get " + kinds[s.Kind].resource + " -n " + s.Namespace
+}
+
+// again is the command that has the source fetched anew, by whoever reconciles it.
+func (s *SourceFacts) again() string {
+	if s.Kind == sourcev1.GitRepositoryKind && !s.Others {
+		return "sluice reconcile source git " + s.Name + " -n " + s.Namespace
+	}
+	return "kubectl describe " + kinds[s.Kind].resource + " -n " + s.Namespace + " " + s.Name
 }
 
 func judgePath(f *Facts) verdict {
@@ -60,14 +87,14 @@ func judgePath(f *Facts) verdict {
 		return broken(fa, "the directory "+path+" in the revision", nil)
 	}
 	if f.Source.Revision == "" {
-		return unseen("the revision's files (see git source)")
+		return unseen("the revision's files (see source)")
 	}
 	return fine(path + " exists")
 }
 
 func judgeFiles(f *Facts) verdict {
 	if f.Source.Revision == "" {
-		return unseen("the revision's files (see git source)")
+		return unseen("the revision's files (see source)")
 	}
 	const expected = "SOPS metadata with a recipient that the cluster can open"
 	recipients := map[string]bool{}

@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/sluice-gitops/sluice/internal/azure/identity"
@@ -25,8 +26,7 @@ func judgeIdentity(f *Facts) verdict {
 		return fine("Entra ID signs the client in; Resource Manager shows no identity of that client id here")
 	}
 	if id != nil && f.TenantID != "" && !strings.EqualFold(id.TenantID, f.TenantID) && !strings.Contains(f.TenantID, ".") {
-		fa := identity.Foresee(90002, fmt.Sprintf("the annotation names tenant %s, identity %s is in tenant %s", f.TenantID, id.Name, id.TenantID),
-			f.ClientID, f.TenantID, f.Token.Claims)
+		fa := identity.Foresee(90002, fmt.Sprintf("the annotation names tenant %s, identity %s is in tenant %s", f.TenantID, id.Name, id.TenantID), f.signIn(), f.Token.Claims)
 		fa.Why = "the identity signs in to its own tenant alone"
 		return broken(fa, "tenant "+id.TenantID, f.tenantRemedy(fa))
 	}
@@ -42,8 +42,7 @@ func judgeIdentity(f *Facts) verdict {
 			if what == "" {
 				continue
 			}
-			fa := identity.Foresee(700016, fmt.Sprintf("the annotation holds %s of identity %s, not its client id", what, other.Name),
-				f.ClientID, f.TenantID, f.Token.Claims)
+			fa := identity.Foresee(700016, fmt.Sprintf("the annotation holds %s of identity %s, not its client id", what, other.Name), f.signIn(), f.Token.Claims)
 			r := f.annotate(clientAnnotation, other.ClientID)
 			fa.Fix = r.Commands[0]
 			return broken(fa, "client id "+other.ClientID, r)
@@ -71,7 +70,7 @@ func judgeIdentity(f *Facts) verdict {
 }
 
 func judgeToken(f *Facts) verdict {
-	const expected = "a token for audience " + exchangeAudience
+	expected := "a token for audience " + f.audience()
 	if !f.usesAzure() {
 		return skipped(noFileOverAzure)
 	}
@@ -86,23 +85,23 @@ func judgeToken(f *Facts) verdict {
 		if v, ok := forbidden(f.Token.Err, "create", "serviceaccounts/token", f.Account.Namespace); ok {
 			return v
 		}
-		fa := identity.Unreadable(f.Token.Err)
+		fa := identity.Unreadable(f.signIn(), f.Token.Err)
 		if c.Issuer == "" && f.tokenText {
-			fa = identity.Malformed("the token")
+			fa = identity.Malformed(f.signIn())
 		}
 		return broken(fa, expected, f.podRestart(fa))
 	}
 	if !f.Token.Got {
 		return unseen("a client id to ask for (see service account)")
 	}
-	if !has(c.Audience, exchangeAudience) {
-		fa := identity.Foresee(700212, "the token is for audience "+strings.Join(c.Audience, ","), f.ClientID, f.TenantID, c)
-		fa.Why = "Entra ID takes tokens for " + exchangeAudience + " alone, and the token was asked for another audience"
+	if !slices.ContainsFunc(c.Audience, f.exchanges) {
+		fa := identity.Foresee(700212, "the token is for audience "+strings.Join(c.Audience, ","), f.signIn(), c)
+		fa.Why = "Entra ID takes tokens for " + strings.Join(f.Cloud.Audiences(), " or ") + " alone, and the token was asked for another audience"
 		r := f.podRestart(fa)
 		return broken(fa, expected, r)
 	}
 	if c.Subject != f.subject() {
-		fa := identity.Foresee(700213, "the token is of "+c.Subject, f.ClientID, f.TenantID, c)
+		fa := identity.Foresee(700213, "the token is of "+c.Subject, f.signIn(), c)
 		fa.Why = "it should be of " + f.subject()
 		return broken(fa, expected, f.podRestart(fa))
 	}
@@ -145,7 +144,7 @@ func (f *Facts) switchedOff(c *Cluster, seen string) verdict {
 	}
 	return broken(fa, "OIDC issuer and workload identity on", &Remedy{
 		Commands: []string{fa.Fix},
-		Requests: []Request{{"PUT", management + c.ID + "?api-version=" + clusterVersion, c.switchedOn()}},
+		Requests: []Request{{"PUT", f.management() + c.ID + "?api-version=" + clusterVersion, c.switchedOn()}},
 	})
 }
 
@@ -202,14 +201,14 @@ func judgeIssuer(f *Facts) verdict {
 		} else if mc := f.cluster(); mc != nil {
 			r = &Remedy{
 				Commands: []string{fmt.Sprintf("az aks update -g %s -n %s --enable-oidc-issuer", mc.Group, mc.Name)},
-				Requests: []Request{{"PUT", management + mc.ID + "?api-version=" + clusterVersion, mc.switchedOn()}},
+				Requests: []Request{{"PUT", f.management() + mc.ID + "?api-version=" + clusterVersion, mc.switchedOn()}},
 			}
 			fa.Fix = r.Commands[0]
 		}
 		return broken(fa, expected, r)
 	}
 	foresee := func(code int, seen string) verdict {
-		return broken(identity.Foresee(code, seen, f.ClientID, f.TenantID, c), expected, nil)
+		return broken(identity.Foresee(code, seen, f.signIn(), c), expected, nil)
 	}
 	switch {
 	case exchanged:

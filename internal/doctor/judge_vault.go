@@ -26,7 +26,7 @@ func (f *Facts) atVault() (v verdict, ok bool) {
 	case len(f.vaultKeys()) == 0 && f.Source.Revision != "":
 		return skipped(noFileOverAzure), true
 	case len(f.vaultKeys()) == 0:
-		return unseen("a file that names a key (see git source)"), true
+		return unseen("a file that names a key (see source)"), true
 	}
 	return verdict{}, false
 }
@@ -67,7 +67,7 @@ func (f *Facts) vaultGone(v *VaultFacts, expected string) verdict {
 		if strings.EqualFold(d.Name, v.Key.VaultName()) {
 			fa.Why = "the vault was deleted and can be recovered"
 			fa.Fix = "az keyvault recover -n " + d.Name
-			r.Requests = []Request{{"PUT", management + d.ID + "?api-version=" + vaultVersion, map[string]any{
+			r.Requests = []Request{{"PUT", f.management() + d.ID + "?api-version=" + vaultVersion, map[string]any{
 				"location": d.Location, "properties": map[string]any{
 					"createMode": "recover", "tenantId": f.TenantID, "sku": map[string]any{"family": "A", "name": "standard"},
 				},
@@ -88,7 +88,7 @@ func (f *Facts) moveVault(fa *fault.Fault, id keyvault.KeyID) *Remedy {
 	r := &Remedy{}
 	if v := f.Azure.vaultOf(id); v != nil {
 		fa.Fix = fmt.Sprintf("az keyvault update -g %s -n %s --set properties.tenantId=%s", v.Group, v.Name, f.TenantID)
-		r.Requests = []Request{{"PATCH", management + v.ID + "?api-version=" + vaultVersion,
+		r.Requests = []Request{{"PATCH", f.management() + v.ID + "?api-version=" + vaultVersion,
 			map[string]any{"properties": map[string]any{"tenantId": f.TenantID}}}}
 	}
 	r.Commands = []string{fa.Fix}
@@ -158,7 +158,7 @@ func (f *Facts) noAccess(fa *fault.Fault, key keyvault.KeyID, expected string) v
 		} else if slices.ContainsFunc(v.Policies, func(p Policy) bool { return strings.EqualFold(p.ObjectID, id.PrincipalID) }) {
 			fa.Why += "; the access policy that names it does not count in this mode"
 		}
-		r.Requests = []Request{{"PUT", management + v.ID + "/providers/Microsoft.Authorization/roleAssignments/" + guidOf(v.ID, id.PrincipalID) + "?api-version=" + assignmentVersion,
+		r.Requests = []Request{{"PUT", f.management() + v.ID + "/providers/Microsoft.Authorization/roleAssignments/" + guidOf(v.ID, id.PrincipalID) + "?api-version=" + assignmentVersion,
 			map[string]any{"properties": map[string]any{
 				"roleDefinitionId": v.ID[:strings.Index(strings.ToLower(v.ID), "/resourcegroups/")] + "/providers/Microsoft.Authorization/roleDefinitions/" + cryptoUser,
 				"principalId":      id.PrincipalID, "principalType": "ServicePrincipal",
@@ -167,7 +167,7 @@ func (f *Facts) noAccess(fa *fault.Fault, key keyvault.KeyID, expected string) v
 		if slices.ContainsFunc(v.Policies, func(p Policy) bool { return strings.EqualFold(p.ObjectID, id.ClientID) }) {
 			fa.Why += "; a policy names the identity's client id, where its principal id belongs"
 		}
-		r.Requests = []Request{{"PUT", management + v.ID + "/accessPolicies/add?api-version=" + vaultVersion,
+		r.Requests = []Request{{"PUT", f.management() + v.ID + "/accessPolicies/add?api-version=" + vaultVersion,
 			map[string]any{"properties": map[string]any{"accessPolicies": []any{map[string]any{
 				"tenantId": v.TenantID, "objectId": id.PrincipalID, "permissions": map[string]any{"keys": []string{"get", "decrypt"}},
 			}}}}}}
@@ -241,7 +241,7 @@ func (f *Facts) opened(what string) verdict {
 	}
 	switch {
 	case f.Source.Revision == "":
-		return unseen("the revision's files (see git source)")
+		return unseen("the revision's files (see source)")
 	case len(f.Documents) == 0:
 		return skipped("the Kustomization reads no encrypted file")
 	case n < len(f.Documents) && f.NoNetwork:

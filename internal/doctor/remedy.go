@@ -3,8 +3,10 @@ package doctor
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
@@ -12,6 +14,8 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sluice-gitops/sluice/internal/azure/cloud"
 )
 
 // Remedy mends a broken hop: as commands to copy, and in a form that Apply carries out.
@@ -75,9 +79,13 @@ func Apply(ctx context.Context, o Options, r *Remedy) error {
 
 // call sends one authorized request to Resource Manager or Key Vault and decodes the answer into out, if it is not nil.
 func call(ctx context.Context, cred azcore.TokenCredential, o azcore.ClientOptions, q Request, out any) error {
-	scope := managementScope
-	if isVault(q.URL) {
-		scope = vaultScope
+	scope, isVault := "", false
+	if c, ok := cloud.OfVault(q.URL); ok {
+		scope, isVault = c.VaultScope(), true
+	} else if c, ok := managed(q.URL); ok {
+		scope = c.ManagementScope()
+	} else {
+		return errNoCloud
 	}
 	pl := azruntime.NewPipeline("github.com/sluice-gitops/sluice/internal/doctor", "v1.0.0", azruntime.PipelineOptions{
 		PerRetry: []azPolicy{azruntime.NewBearerTokenPolicy(cred, []string{scope}, nil)},
@@ -100,7 +108,7 @@ func call(ctx context.Context, cred azcore.TokenCredential, o azcore.ClientOptio
 	if !azruntime.HasStatusCode(res, http.StatusOK, http.StatusCreated, http.StatusAccepted, http.StatusNoContent) {
 		return azruntime.NewResponseError(res)
 	}
-	if q.Method != http.MethodGet && scope == managementScope {
+	if q.Method != http.MethodGet && !isVault {
 		// What Resource Manager began is waited for: the next look must see it done.
 		poller, err := azruntime.NewPoller[map[string]any](res, pl, nil)
 		if err != nil {
@@ -113,6 +121,18 @@ func call(ctx context.Context, cred azcore.TokenCredential, o azcore.ClientOptio
 		return nil
 	}
 	return azruntime.UnmarshalAsJSON(res, out)
+}
+
+var errNoCloud = errors.New("the address is of none of Azure's clouds")
+
+// managed finds the cloud whose Resource Manager address names. No other host is sent a token.
+func managed(address string) (cloud.Cloud, bool) {
+	for _, c := range cloud.All() {
+		if strings.HasPrefix(address, c.Management()+"/") {
+			return c, true
+		}
+	}
+	return cloud.Cloud{}, false
 }
 
 // pollEvery paces the wait for Resource Manager where it names no pace itself.

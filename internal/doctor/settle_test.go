@@ -10,6 +10,7 @@ import (
 	"io"
 	"math/big"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,6 +21,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/sluice-gitops/sluice/internal/azure/cloud"
 	"github.com/sluice-gitops/sluice/internal/testkit"
 )
 
@@ -27,12 +29,12 @@ import (
 func (w *world) heal() {
 	w.t.Helper()
 	lock.Lock()
-	w.sign, w.answer, w.clock, w.webhook = nil, nil, 0, true
+	w.sign, w.answer, w.clock, w.webhook, w.authority, w.audience = nil, nil, 0, true, "", ""
 	lock.Unlock()
 	w.azure.SetThrottle(nil)
 	w.azure.SetIssuerBackend(w.documents)
 	w.healAzure()
-	w.push(map[string]string{"secret.yaml": w.sealed, "kustomization.yaml": listed})
+	w.push(map[string]string{"secret.yaml": w.sealedIn(w.cloud), "kustomization.yaml": listed})
 	for _, o := range []client.Object{w.repository(), w.kustomization(), w.account("kustomize-controller"), w.deployment()} {
 		w.replace(o)
 	}
@@ -44,11 +46,11 @@ func (w *world) heal() {
 
 func (w *world) healAzure() {
 	w.t.Helper()
-	fics := w.rest("GET", management+w.id.ID+"/federatedIdentityCredentials", nil)
+	fics := w.rest("GET", w.management()+w.id.ID+"/federatedIdentityCredentials", nil)
 	for _, c := range fics["value"].([]any) {
-		w.rest("DELETE", management+field[string](c.(object), "id"), nil)
+		w.rest("DELETE", w.management()+field[string](c.(object), "id"), nil)
 	}
-	w.federation("flux", w.azure.Env().IssuerURL, w.subject(), exchangeAudience)
+	w.federation("flux", w.azure.Env().IssuerURL, w.subject(), cloud.TokenExchange)
 	w.cluster(true, true)
 	w.vault()
 	deleted := w.rest("GET", "https://sample.vault.azure.net/deletedkeys", nil)
@@ -62,14 +64,14 @@ func (w *world) subject() string { return "system:serviceaccount:" + w.ns + ":ku
 
 func (w *world) federation(name, issuer, subject, audience string) {
 	w.t.Helper()
-	w.rest("PUT", management+w.id.ID+"/federatedIdentityCredentials/"+name, object{"properties": object{
+	w.rest("PUT", w.management()+w.id.ID+"/federatedIdentityCredentials/"+name, object{"properties": object{
 		"issuer": issuer, "subject": subject, "audiences": []string{audience},
 	}})
 }
 
 func (w *world) unfederate(name string) {
 	w.t.Helper()
-	w.rest("DELETE", management+w.id.ID+"/federatedIdentityCredentials/"+name, nil)
+	w.rest("DELETE", w.management()+w.id.ID+"/federatedIdentityCredentials/"+name, nil)
 }
 
 // cluster puts the managed cluster; the issuer of one that is there cannot be switched off.
@@ -143,7 +145,7 @@ func (w *world) settle() {
 	w.t.Helper()
 	d := w.deployment()
 	w.must(w.client.Get(w.t.Context(), client.ObjectKeyFromObject(d), d))
-	raw, err := json.Marshal(d.Spec.Template.ObjectMeta)
+	raw, err := json.Marshal([]any{d.Spec.Template.ObjectMeta, d.Spec.Template.Spec.Containers[0].Env})
 	w.must(err)
 	have := w.pod()
 	err = w.client.Get(w.t.Context(), client.ObjectKeyFromObject(have), have)
@@ -156,7 +158,7 @@ func (w *world) settle() {
 	sa := w.account("kustomize-controller")
 	w.must(w.client.Get(w.t.Context(), client.ObjectKeyFromObject(sa), sa))
 	if w.webhook && p.Labels[useLabel] == "true" {
-		inject(p, sa.Annotations[clientAnnotation], sa.Annotations[tenantAnnotation], w.id.TenantID)
+		w.inject(p, sa.Annotations[clientAnnotation], sa.Annotations[tenantAnnotation])
 	}
 	w.must(w.client.Create(w.t.Context(), p))
 	p.Status.Phase = corev1.PodRunning
@@ -166,18 +168,32 @@ func (w *world) settle() {
 	lock.Unlock()
 }
 
-func inject(p *corev1.Pod, clientID, tenant, clusterTenant string) {
+// inject does to a new pod what the workload identity webhook does: variables that are there already stay.
+func (w *world) inject(p *corev1.Pod, clientID, tenant string) {
 	if tenant == "" {
-		tenant = clusterTenant
+		tenant = w.id.TenantID
+	}
+	authority, audience := w.cloud.Authority, w.audience
+	if w.authority != "" {
+		authority = w.authority
+	}
+	if audience == "" {
+		audience = cloud.TokenExchange
 	}
 	life := int64(3600)
 	const dir = "/var/run/secrets/azure/wi/token"
 	c := &p.Spec.Containers[0]
-	c.Env = append(c.Env, corev1.EnvVar{Name: envClient, Value: clientID}, corev1.EnvVar{Name: envTenant, Value: tenant},
-		corev1.EnvVar{Name: envTokenFile, Value: dir + "/azure-identity-token"}, corev1.EnvVar{Name: envAuthority, Value: "https://login.microsoftonline.com/"})
+	if w.authority == "none" {
+		authority = ""
+	}
+	for _, v := range [][2]string{{envClient, clientID}, {envTenant, tenant}, {envTokenFile, dir + "/azure-identity-token"}, {envAuthority, authority}} {
+		if v[1] != "" && !slices.ContainsFunc(c.Env, func(e corev1.EnvVar) bool { return e.Name == v[0] }) {
+			c.Env = append(c.Env, corev1.EnvVar{Name: v[0], Value: v[1]})
+		}
+	}
 	c.VolumeMounts = append(c.VolumeMounts, corev1.VolumeMount{Name: "azure-identity-token", MountPath: dir, ReadOnly: true})
 	p.Spec.Volumes = append(p.Spec.Volumes, corev1.Volume{Name: "azure-identity-token", VolumeSource: corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{
-		Sources: []corev1.VolumeProjection{{ServiceAccountToken: &corev1.ServiceAccountTokenProjection{Audience: exchangeAudience, ExpirationSeconds: &life, Path: "azure-identity-token"}}},
+		Sources: []corev1.VolumeProjection{{ServiceAccountToken: &corev1.ServiceAccountTokenProjection{Audience: audience, ExpirationSeconds: &life, Path: "azure-identity-token"}}},
 	}}})
 }
 

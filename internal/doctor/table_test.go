@@ -1,10 +1,12 @@
 package doctor
 
 import (
+	"context"
 	"flag"
 	"fmt"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -22,7 +24,7 @@ func TestDoctorNamesTheBrokenHopAndItsFixMendsIt(t *testing.T) {
 	for _, b := range breakages {
 		t.Run(b.name, func(t *testing.T) {
 			w.t = t
-			w.rbac = b.rbac
+			w.rbac, w.cloud = b.rbac, b.in()
 			w.heal()
 			b.of(w)
 			o := w.options()
@@ -33,12 +35,7 @@ func TestDoctorNamesTheBrokenHopAndItsFixMendsIt(t *testing.T) {
 			h := w.named(r, b.hop)
 			b.check(t, r, h)
 			fmt.Fprintf(&rows, "| %s | %s | %s | %s | %d |\n", b.name, h.Name, w.cell(h.Seen+"; "+h.Fault.Why), w.code(h.Fault.Fix), fault.ExitCode(h.Fault))
-			w.mend(b, h)
-			if r = w.examine(o); b.then != "" {
-				h = w.named(r, b.then)
-				w.mend(breakage{}, h)
-				r = w.examine(o)
-			}
+			r = w.fix(b, o, h)
 			if left := r.Broken(); left != nil {
 				t.Fatalf("after the fix %s is broken:\n%s", left.Name, r.text())
 			}
@@ -98,14 +95,58 @@ func (b breakage) check(t *testing.T, r *Report, h *Hop) {
 	}
 }
 
-func (w *world) mend(b breakage, h *Hop) {
+// fix does what --fix does: it mends what is safe, and demands that it left alone what is not. That is then done by hand,
+// in its structured form if it has one.
+func (w *world) fix(b breakage, o Options, h *Hop) *Report {
 	w.t.Helper()
-	if b.undo != nil {
-		b.undo(w)
-		return
+	var told, left []string
+	waits := 0
+	mend := func() *Report {
+		r, err := Mend(w.t.Context(), o, Treatment{
+			Show: func(*Report) {},
+			Tell: func(_ *Report, h *Hop) { told = append(told, h.Name) },
+			Left: func(_ *Report, h *Hop) { left = append(left, h.Name) },
+			Wait: func(context.Context) error {
+				if waits++; waits > 20 {
+					return &unexpected{h.Name, Broken}
+				}
+				w.settle()
+				return nil
+			},
+		})
+		w.must(err)
+		return r
 	}
-	w.must(Apply(w.t.Context(), w.options(), h.Remedy))
-	w.settle()
+	byHand := func(h *Hop, undo func(*world)) {
+		if undo != nil {
+			undo(w)
+			return
+		}
+		w.must(Apply(w.t.Context(), w.options(), h.Remedy))
+		w.settle()
+	}
+	r := mend()
+	if b.safe != (len(told) > 0 && told[0] == b.hop) || !b.safe && len(told) > 0 {
+		w.t.Fatalf("--fix mended %q and left %q; %s is safe to mend: %v", told, left, b.hop, b.safe)
+	}
+	if !b.safe {
+		if len(left) != 1 || left[0] != b.hop {
+			w.t.Fatalf("--fix left %q, want %s", left, b.hop)
+		}
+		byHand(h, b.undo)
+		r = w.examine(o)
+	}
+	if b.then == "" {
+		return r
+	}
+	if again := r.Broken(); again != nil {
+		byHand(w.named(r, b.then), nil)
+		return w.examine(o)
+	}
+	if !slices.Contains(told, b.then) {
+		w.t.Errorf("--fix mended %q, want %s among it", told, b.then)
+	}
+	return r
 }
 
 var (
@@ -146,7 +187,10 @@ const preface = `# Doctor
 the data goes, and names the first hop that is broken, with what was seen, what was expected, the cause and the command
 that mends it. Later hops are marked as not reachable. ` + "`-o json`" + ` gives the same.
 
-The hops: git source, path, sops files, decryption, deployment, service account, managed identity, pod, token, issuer,
+In Azure Government and Azure China it asks the Entra ID, Resource Manager and vaults of that cloud, which it knows by the
+files' vaults or else by AZURE_AUTHORITY_HOST, and prints az commands with the cloud that they are for.
+
+The hops: source, path, sops files, decryption, deployment, service account, managed identity, pod, token, issuer,
 federated credential, exchange, vault, access, key, unwrap, document.
 
 | state | mark | |
@@ -162,10 +206,11 @@ federated credential, exchange, vault, access, key, unwrap, document.
 | to look at | rights |
 |---|---|
 | Kustomization, source, Deployment, pods, ServiceAccount | get, and list of pods, in their namespaces |
-| a private Git remote | get of the source's Secret |
+| a private Git remote | get on secrets, in the source's namespace |
 | token, exchange, vault, access, key, unwrap, document | create on serviceaccounts/token: one token of ten minutes, exchanged as the controller does it |
 | files sealed for age or PGP keys | get of the Secret that spec.decryption names |
 | managed identity, federated credential, issuer switches, causes in the vault's own settings | Reader on the subscription (az login, or the environment that sluice env prints) |
+| files of an OCIRepository, Bucket or ExternalArtifact, and of a GitRepository that Flux's source-controller reconciles | the way to the artifact: inside of the cluster, or SOURCE_CONTROLLER_LOCALHOST and a port-forward |
 
 Whoever has fewer sees less: Entra ID's and Key Vault's own answers still name the hop. Inside of the cluster it takes the
 pod's own token from its file. It never prints a token, a key or a decrypted value, and writes nothing but what Git holds,
@@ -177,7 +222,7 @@ new one is made beside it. Access, keys, vaults and files are left to the person
 changed there too, or the next reconcile takes the change back: the line "keep" says where.
 
 What it cannot see: rules of a network between the cluster and Azure, when it runs on a workstation; what a process on a
-simulated node was given; sources other than GitRepository, beyond their objects.
+simulated node was given. The sovereign clouds were played by the emulated public one under their names.
 
 ## Breakages
 

@@ -29,6 +29,7 @@ import (
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/sluice-gitops/sluice/internal/azure/cloud"
 	"github.com/sluice-gitops/sluice/internal/azure/identity"
 	"github.com/sluice-gitops/sluice/internal/azure/keyvault"
 	"github.com/sluice-gitops/sluice/internal/crds"
@@ -65,18 +66,21 @@ type world struct {
 	privateKey *rsa.PrivateKey
 
 	// What a test breaks.
-	rbac    bool                                                    // the vault's mode
-	webhook bool                                                    // it acts on new pods
-	sign    func(header, claims object, key *rsa.PrivateKey) string // nil: as it should be
-	answer  func(*http.Request) *http.Response                      // nil or nil from it: the emulator answers
-	clock   time.Duration
+	cloud     cloud.Cloud                                             // that the chain is in
+	authority string                                                  // that the webhook gives to pods; empty: the cloud's
+	audience  string                                                  // that it projects tokens for; empty: AKS's
+	rbac      bool                                                    // the vault's mode
+	webhook   bool                                                    // it acts on new pods
+	sign      func(header, claims object, key *rsa.PrivateKey) string // nil: as it should be
+	answer    func(*http.Request) *http.Response                      // nil or nil from it: the emulator answers
+	clock     time.Duration
 }
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	env := testkit.Cluster(t)
 	testkit.InstallCRDs(t, env, crds.YAML())
-	w := &world{t: t, ns: testkit.Namespace(t, env), webhook: true}
+	w := &world{t: t, ns: testkit.Namespace(t, env), webhook: true, cloud: cloud.Public}
 	var err error
 	w.privateKey, err = rsa.GenerateKey(rand.Reader, 2048)
 	w.must(err)
@@ -140,6 +144,9 @@ type intercepting struct {
 }
 
 func (i intercepting) RoundTrip(r *http.Request) (*http.Response, error) {
+	if c, ok := sovereign(r.URL.Hostname()); ok {
+		return i.w.translated(c, r, i.RoundTrip)
+	}
 	if i.w.answer != nil {
 		if res := i.w.answer(r); res != nil {
 			return res, nil
@@ -187,7 +194,7 @@ func (w *world) push(files map[string]string) {
 }
 
 func (w *world) group() string {
-	return management + "/subscriptions/" + w.azure.Env().SubscriptionID + "/resourceGroups/rg"
+	return w.management() + "/subscriptions/" + w.azure.Env().SubscriptionID + "/resourceGroups/rg"
 }
 
 const (
@@ -203,7 +210,7 @@ func (w *world) rest(method, address string, body any) object {
 	o := w.options().AzureOptions
 	address += "?api-version=2024-11-01"
 	w.must(call(w.t.Context(), w.dev, o, Request{method, address, body}, &out))
-	if method == "PUT" && strings.HasPrefix(address, management) && !strings.Contains(address, "/accessPolicies/") {
+	if method == "PUT" && strings.HasPrefix(address, w.management()) && !strings.Contains(address, "/accessPolicies/") {
 		w.must(call(w.t.Context(), w.dev, o, Request{"GET", address, nil}, &out))
 	}
 	return out
@@ -273,7 +280,7 @@ func (w *world) unrole(principal string) {
 	all := w.rest("GET", w.group()+vaultPath+"/providers/Microsoft.Authorization/roleAssignments", nil)
 	for _, a := range all["value"].([]any) {
 		if field[string](a.(object), "properties", "principalId") == principal {
-			w.rest("DELETE", management+field[string](a.(object), "id"), nil)
+			w.rest("DELETE", w.management()+field[string](a.(object), "id"), nil)
 		}
 	}
 }
@@ -283,6 +290,12 @@ func (w *world) options() Options {
 		Client: w.client, Kustomization: namespaced(w.ns, "apps"), Controller: namespaced(w.ns, "kustomize-controller"),
 		Azure: w.dev, Subscription: w.azure.Env().SubscriptionID,
 		AzureOptions: azcore.ClientOptions{Transport: w.http, Retry: policy.RetryOptions{MaxRetries: -1}},
+	}
+	if w.cloud.Name != cloud.Public.Name {
+		v := w.azure.Env()
+		var err error
+		o.Azure, err = identity.NewServicePrincipal(v.TenantID, v.DeveloperClientID, v.DeveloperSecret, w.cloud.Authority, o.AzureOptions)
+		w.must(err)
 	}
 	return o
 }

@@ -18,11 +18,12 @@ import (
 	"strings"
 
 	"github.com/sluice-gitops/sluice/internal/azure/arm"
+	"github.com/sluice-gitops/sluice/internal/azure/cloud"
 	"github.com/sluice-gitops/sluice/internal/fault"
 )
 
 // Audience is what a service account's token must be made out to for Entra ID to take it.
-const Audience = "api://AzureADTokenExchange"
+const Audience = cloud.TokenExchange
 
 // What is made when nothing else is said: the names that examples/aks/iac uses.
 const (

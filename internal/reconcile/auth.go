@@ -25,30 +25,7 @@ func gitAuth(ctx context.Context, c client.Reader, r *sourcev1.GitRepository) (s
 		}
 		return source.Auth{}, err
 	}
-	first := func(keys ...string) []byte {
-		for _, k := range keys {
-			if v, ok := data[k]; ok {
-				return v
-			}
-		}
-		return nil
-	}
-	auth := source.Auth{
-		Username:    string(data["username"]),
-		BearerToken: string(data["bearerToken"]),
-		CAFile:      first("ca.crt", "caFile"),
-		ClientCert:  first("tls.crt", "certFile"),
-		ClientKey:   first("tls.key", "keyFile"),
-		Identity:    data["identity"],
-		KnownHosts:  data["known_hosts"],
-	}
-	// In an SSH Secret the password opens the private key; over HTTPS it is the account's.
-	if len(auth.Identity) > 0 {
-		auth.IdentityPassphrase = data["password"]
-	} else {
-		auth.Password = string(data["password"])
-	}
-	return auth, nil
+	return source.AuthOf(data), nil
 }
 
 // secretData returns a Secret's data. A missing or forbidden Secret is a fault that its caller completes with a hop.

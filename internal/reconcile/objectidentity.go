@@ -3,25 +3,24 @@ package reconcile
 import (
 	"context"
 	"os"
-	"strings"
 	"sync"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/fluxcd/pkg/apis/meta"
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/sluice-gitops/sluice/internal/azure/cloud"
 	"github.com/sluice-gitops/sluice/internal/azure/identity"
 	"github.com/sluice-gitops/sluice/internal/fault"
 )
 
 const (
-	annotationClient = "azure.workload.identity/client-id"
-	annotationTenant = "azure.workload.identity/tenant-id"
-	azureAudience    = "api://AzureADTokenExchange"
+	annotationClient = identity.ClientAnnotation
+	annotationTenant = identity.TenantAnnotation
+	azureAudience    = cloud.TokenExchange // in every cloud, as Flux asks
 	maxIdentities    = 1000
 )
 
@@ -60,12 +59,8 @@ func readAccount(ctx context.Context, reader client.Reader, key types.Namespaced
 	if err == nil {
 		return &sa, nil
 	}
-	f := accountFault("SLU-IDENTITY-091", key, "ServiceAccount "+key.String()+" cannot be read", err.Error(),
-		"kubectl create serviceaccount "+key.Name+" -n "+key.Namespace+", or correct "+field)
-	if !apierrors.IsNotFound(err) {
-		f.Fix = "grant the controller get on serviceaccounts in namespace " + key.Namespace
-	}
-	f.Err = err
+	f := identity.Account(key).Unread(err, field)
+	f.Reason = meta.BuildFailedReason
 	return nil, f
 }
 
@@ -74,22 +69,22 @@ func (o *objectIdentities) azure(c client.Client, sa *corev1.ServiceAccount) (na
 	key := types.NamespacedName{Namespace: sa.Namespace, Name: sa.Name}
 	name = "serviceaccount/" + key.String()
 	clientID, tenantID := sa.Annotations[annotationClient], sa.Annotations[annotationTenant]
-	var missing, set []string
-	for _, a := range []struct{ name, value, sample string }{{annotationClient, clientID, "CLIENT-ID"}, {annotationTenant, tenantID, "TENANT-ID"}} {
-		if a.value == "" {
-			missing, set = append(missing, a.name), append(set, a.name+"="+a.sample)
+	var missing []string
+	for _, name := range []string{annotationClient, annotationTenant} {
+		if sa.Annotations[name] == "" {
+			missing = append(missing, name)
 		}
 	}
 	if len(missing) > 0 {
-		return name, nil, accountFault("SLU-IDENTITY-090", key, "it lacks the annotation "+strings.Join(missing, " and "),
-			"Entra ID cannot be asked for a token without knowing whose",
-			"kubectl annotate serviceaccount "+key.Name+" -n "+key.Namespace+" "+strings.Join(set, " "))
+		f := identity.Account(key).Unannotated(missing...)
+		f.Reason = meta.BuildFailedReason
+		return name, nil, f
 	}
 	name += "@" + string(sa.UID) + "/" + tenantID + "/" + clientID
 	w, err = o.of(name, identity.Config{
 		ClientID: clientID, TenantID: tenantID, AuthorityHost: os.Getenv("AZURE_AUTHORITY_HOST"),
 		Client:  azcore.ClientOptions{Transport: o.transport},
-		Account: identity.Account{Namespace: key.Namespace, Name: key.Name},
+		Account: identity.Account(key),
 		Assertion: func(ctx context.Context) (string, error) {
 			token, _, err := requestToken(ctx, c, key, []string{azureAudience})
 			return token, err

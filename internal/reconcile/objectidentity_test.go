@@ -55,7 +55,7 @@ func TestATenantDecryptsAsItsServiceAccountAndNeverAsTheController(t *testing.T)
 
 	sa := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "tenant"}}
 	w.create(sa)
-	refuses(open(), "kubectl annotate serviceaccount tenant -n "+w.namespace+" "+annotationClient+"=CLIENT-ID "+annotationTenant+"=TENANT-ID")
+	refuses(open(), "kubectl annotate serviceaccount -n "+w.namespace+" tenant --overwrite "+annotationClient+"=$(az identity show ")
 	patch := func(json string) {
 		if err := w.client.Patch(t.Context(), sa, client.RawPatch("application/merge-patch+json", []byte(json))); err != nil {
 			t.Fatal(err)

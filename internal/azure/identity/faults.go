@@ -41,6 +41,7 @@ func misconfigured(cfg Config, err error) *fault.Fault {
 	if cfg.AuthorityHost != "" && !strings.HasPrefix(cfg.AuthorityHost, "https://") {
 		f.Fix = "set " + envAuthority + " to https://login.microsoftonline.com/ or remove it"
 	}
+	f.Fix = party{authority: cfg.AuthorityHost}.cloud().Command(f.Fix)
 	return f
 }
 

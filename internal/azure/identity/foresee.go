@@ -2,15 +2,25 @@ package identity
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/sluice-gitops/sluice/internal/fault"
 )
 
 // Foresee tells a refusal that Entra ID has not pronounced yet, in the words in which the exchange would be explained:
-// code is the number behind AADSTS, seen what was found that will lead to it, c what the token to be exchanged says. A
-// doctor compares before it exchanges; cause and command are the same either way.
-func Foresee(code int, seen, client, tenant string, c Claims) *fault.Fault {
-	return refusalFault(code, seen, party{client: client, tenant: tenant, claims: c, federated: true})
+// code is the number behind AADSTS, seen what was found that will lead to it, cfg who would sign in, c what the token to
+// be exchanged says. A doctor compares before it exchanges; cause and command are the same either way.
+func Foresee(code int, seen string, cfg Config, c Claims) *fault.Fault {
+	return refusalFault(code, seen, cfg.party(c))
+}
+
+// party is who cfg signs in as, with the claims of the token that is exchanged.
+func (cfg Config) party(c Claims) party {
+	p := party{client: cfg.ClientID, tenant: cfg.TenantID, authority: cfg.AuthorityHost, claims: c, federated: true, account: cfg.Account, now: time.Now()}
+	if cfg.Clock != nil {
+		p.now = cfg.Clock()
+	}
+	return p
 }
 
 // refusalFault explains one AADSTS code. A code that is not in the table keeps Entra ID's own words.
@@ -24,6 +34,7 @@ func refusalFault(code int, seen string, p party) *fault.Fault {
 		f.Code = "SLU-ENTRA-" + r.number
 		f.Why, f.Fix = r.why(p), r.fix(p)
 	}
+	f.Fix = p.cloud().Command(f.Fix)
 	return f
 }
 
@@ -35,8 +46,8 @@ func Absent(seen string) *fault.Fault {
 	return f
 }
 
-// Unreadable tells that a service-account token could not be had.
-func Unreadable(err error) *fault.Fault { return unreadable(Config{}, err) }
+// Unreadable tells that the service-account token of cfg could not be had.
+func Unreadable(cfg Config, err error) *fault.Fault { return unreadable(cfg, err) }
 
-// Malformed tells that file does not hold a token.
-func Malformed(file string) *fault.Fault { return malformed(Config{TokenFile: file}) }
+// Malformed tells that what cfg's assertion gave is no token.
+func Malformed(cfg Config) *fault.Fault { return malformed(cfg) }

@@ -55,10 +55,6 @@ type Config struct {
 	Clock         func() time.Time     // nil: time.Now; used for the negative cache and to judge exp
 }
 
-// Account names the ServiceAccount of a tenant, for which the API server makes tokens on request. No Deployment belongs
-// to it, so what mends its sign-in is another than what mends a pod's.
-type Account struct{ Namespace, Name string }
-
 // Workload is a federated identity. It implements azcore.TokenCredential and is safe for concurrent use: callers that
 // need the same token wait for one exchange, each no longer than its own context.
 type Workload struct {
@@ -195,7 +191,13 @@ func (w *Workload) GetToken(ctx context.Context, opts policy.TokenRequestOptions
 		return azcore.AccessToken{}, r.err
 	}
 
-	token, err := cred.GetToken(ctx, opts)
+	var token azcore.AccessToken
+	var err error
+	if f := OtherCloud(w.cfg, opts.Scopes...); f != nil {
+		err = f
+	} else {
+		token, err = cred.GetToken(ctx, opts)
+	}
 	w.mu.Lock()
 	cached := !w.asked
 	if err == nil && cred == w.cred {
@@ -299,8 +301,7 @@ func (w *Workload) explain(ctx context.Context, err error, opts policy.TokenRequ
 	w.mu.Lock()
 	claims := w.last
 	w.mu.Unlock()
-	return exchangeFault(err, party{
-		client: w.cfg.ClientID, tenant: w.cfg.TenantID, authority: w.cfg.AuthorityHost,
-		asked: opts.TenantID, claims: claims, now: w.now(), federated: true, account: w.cfg.Account,
-	})
+	p := w.cfg.party(claims)
+	p.asked = opts.TenantID
+	return exchangeFault(err, p)
 }

@@ -27,15 +27,12 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/security/keyvault/azkeys"
 
+	"github.com/sluice-gitops/sluice/internal/azure/cloud"
 	"github.com/sluice-gitops/sluice/internal/fault"
 )
 
 // DefaultSuffixes are the DNS suffixes of Key Vault and Managed HSM in Azure's clouds.
-var DefaultSuffixes = []string{
-	".vault.azure.net", ".managedhsm.azure.net",
-	".vault.azure.cn", ".managedhsm.azure.cn",
-	".vault.usgovcloudapi.net", ".managedhsm.usgovcloudapi.net",
-}
+var DefaultSuffixes = cloud.VaultSuffixes()
 
 // Options configure a Client. The zero value serves Azure's clouds through the SDK's own transport.
 type Options struct {

@@ -105,6 +105,7 @@ func NotFound(err error) bool {
 }
 
 func classify(f *fault.Fault, status int, code, message string, id KeyID, op operation) {
+	defer func() { f.Fix = id.cloud().Command(f.Fix) }()
 	keyFlags := fmt.Sprintf("--vault-name %s -n %s", id.VaultName(), id.Name)
 	switch {
 	case code == "ForbiddenByPolicy" || code == "AccessDenied":
@@ -189,6 +190,7 @@ func unreachable(err error, id KeyID) *fault.Fault {
 	case strings.Contains(text, "connection refused"):
 		f.Why = "the connection was refused"
 	}
+	f.Fix = id.cloud().Command(f.Fix)
 	return f
 }
 
@@ -197,7 +199,7 @@ func notRSA(id KeyID) *fault.Fault {
 		Code: "SLU-KEY-006", Hop: fault.HopKey, Object: id.String(),
 		Seen: "the key is not an RSA key",
 		Why:  "SOPS encrypts data keys with RSA-OAEP-256",
-		Fix:  fmt.Sprintf("az keyvault key create --vault-name %s -n %s-rsa --kty RSA --size 3072 --ops encrypt decrypt", id.VaultName(), id.Name),
+		Fix:  id.cloud().Command(fmt.Sprintf("az keyvault key create --vault-name %s -n %s-rsa --kty RSA --size 3072 --ops encrypt decrypt", id.VaultName(), id.Name)),
 	}
 }
 

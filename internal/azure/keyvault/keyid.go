@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"strings"
 
+	"github.com/sluice-gitops/sluice/internal/azure/cloud"
 	"github.com/sluice-gitops/sluice/internal/fault"
 )
 
@@ -58,6 +59,12 @@ func (id KeyID) String() string {
 func (id KeyID) VaultName() string {
 	name, _, _ := strings.Cut(strings.TrimPrefix(id.Vault, "https://"), ".")
 	return name
+}
+
+// cloud is the one in whose domain the vault lies; the zero value for any other domain.
+func (id KeyID) cloud() cloud.Cloud {
+	c, _ := cloud.OfVault(id.Vault)
+	return c
 }
 
 // host is the vault's host name with its port, if any.
