@@ -5,11 +5,11 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
-	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/sluice-gitops/sluice/internal/fault"
+	"github.com/sluice-gitops/sluice/internal/lazyregexp"
 )
 
 // Sources says who serves the sources of a cluster: Sluice its GitRepositories, or Flux's source-controller all of them.
@@ -62,7 +62,7 @@ func deploys(manifest []byte, name string) bool {
 	return false
 }
 
-var fluxAlone = regexp.MustCompile(`(?m)^kind: *(HelmRelease|` + strings.Join(ServedByFluxAlone, "|") + `) *$`)
+var fluxAlone = lazyregexp.New(`(?m)^kind: *(HelmRelease|` + strings.Join(ServedByFluxAlone, "|") + `) *$`)
 
 // needFlux looks through the repository for a manifest of what only Flux serves.
 func (w *writer) needFlux() (found bool) {

@@ -60,6 +60,20 @@ func stage(objects []*unstructured.Unstructured) (s stages) {
 	return s
 }
 
+// reads tells whether the controller among the components leaves the sources to Flux's source-controller.
+func (s stages) reads() bool {
+	for _, o := range s.components {
+		if o.GetKind() != "Deployment" || o.GetName() != controller {
+			continue
+		}
+		var d appsv1.Deployment
+		if runtime.DefaultUnstructuredConverter.FromUnstructured(o.Object, &d) == nil && reads(&d) {
+			return true
+		}
+	}
+	return false
+}
+
 // apply applies objects server-side and takes over their fields.
 func apply(ctx context.Context, c client.Client, objects []*unstructured.Unstructured) error {
 	for _, o := range objects {

@@ -46,7 +46,7 @@ type Request struct {
 // at the pushed revision. A second run changes nothing and says so; with newer manifests it upgrades.
 func Bootstrap(ctx context.Context, r *Request) error {
 	r.Manifests.Sync.Namespace = r.namespace()
-	flux, err := r.inspect(ctx)
+	found, err := r.inspect(ctx)
 	if err != nil {
 		return err
 	}
@@ -58,7 +58,7 @@ func Bootstrap(ctx context.Context, r *Request) error {
 	if err != nil {
 		return err
 	}
-	if err := r.install(ctx, flux, secret, stage(p.objects)); err != nil {
+	if err := r.install(ctx, found, secret, stage(p.objects)); err != nil {
 		return err
 	}
 	if err := r.follow(ctx, p.Head); err != nil {
@@ -84,25 +84,15 @@ func (r *Request) branch() string {
 	return r.Manifests.Sync.Branch
 }
 
-// inspect refuses a cluster that is another's before anything is changed anywhere.
-func (r *Request) inspect(ctx context.Context) (*fluxFound, error) {
-	found, err := fluxInTheWay(ctx, r.Client)
+// inspect settles who is to serve the sources, and refuses a cluster that is another's before anything is changed
+// anywhere.
+func (r *Request) inspect(ctx context.Context) (scene, error) {
+	s, err := sceneOf(ctx, r.Client)
 	if err != nil {
-		return nil, err
+		return s, err
 	}
-	if err := refuseFlux(found, r.namespace(), r.ReplaceFlux); err != nil {
-		return nil, err
-	}
-	if len(found) > 0 {
-		orphans, err := orphanedSources(ctx, r.Client)
-		if err != nil {
-			return nil, err
-		}
-		if err := refuseOrphans(orphans); err != nil {
-			return nil, err
-		}
-	}
-	return &fluxFound{found}, nil
+	r.Manifests.Sources = s.sources(bootstrap.WantFluxSources(r.Manifests.Others), r.ReplaceFlux)
+	return s, s.permit(r.namespace(), r.Manifests.Sources == bootstrap.SourcesFlux, r.ReplaceFlux)
 }
 
 // credentials settles the Secret's data; nil: the Secret stays as it is.
@@ -124,7 +114,12 @@ func (r *Request) credentials(ctx context.Context) (map[string][]byte, error) {
 }
 
 // install applies the definitions, the Secret and the patched components, and the sync last.
-func (r *Request) install(ctx context.Context, flux *fluxFound, secret map[string][]byte, s stages) error {
+func (r *Request) install(ctx context.Context, found scene, secret map[string][]byte, s stages) error {
+	fluxServes := s.reads()
+	if err := found.permit(r.namespace(), fluxServes, r.ReplaceFlux); err != nil {
+		return err // what was published may leave less to Flux than the cluster asks for
+	}
+	found.tell(fluxServes, r.bringSources(), r.Say)
 	r.Say("►", "installing components in %q namespace", r.namespace())
 	if err := apply(ctx, r.Client, s.definitions); err != nil {
 		return err
@@ -138,7 +133,10 @@ func (r *Request) install(ctx context.Context, flux *fluxFound, secret map[strin
 		}
 		r.Say("✔", "Secret %q holds the Git credentials", r.Manifests.Sync.SecretRef)
 	}
-	if err := removeFlux(ctx, r.Client, flux.deployments, r.Say); err != nil {
+	if err := keepShared(ctx, r.Client, s.components, r.Say); err != nil {
+		return err
+	}
+	if err := removeFlux(ctx, r.Client, found.gone(fluxServes), r.Say); err != nil {
 		return err
 	}
 	if err := apply(ctx, r.Client, s.components); err != nil {

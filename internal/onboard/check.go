@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/Masterminds/semver/v3"
+	appsv1 "k8s.io/api/apps/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/rest"
@@ -99,13 +100,17 @@ func (k *checker) controllers(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	found := false
-	for _, d := range all {
+	var sluice, source *appsv1.Deployment
+	for i, d := range all {
 		if d.Namespace != k.namespace {
 			continue
 		}
-		ours := d.Name == controller && isSluice(&d)
-		found = found || ours
+		switch {
+		case isSluice(&d):
+			sluice = &all[i]
+		case d.Name == sourceController:
+			source = &all[i]
+		}
 		if _, err := rolledOut(&d); err != nil {
 			k.fail("kubectl describe pods -n "+d.Namespace+" -l app="+d.Name, "%s: deployment not ready: %s", d.Name, err)
 		} else {
@@ -114,14 +119,36 @@ func (k *checker) controllers(ctx context.Context) error {
 		for _, c := range d.Spec.Template.Spec.Containers {
 			k.say("►", "%s", c.Image)
 		}
-		if !ours && (d.Name == controller || d.Name == "source-controller") {
+		if d.Name == controller && !isSluice(&d) {
 			k.fail("sluice install --replace-flux -n "+d.Namespace, "%s is Flux's", d.Name)
 		}
 	}
-	if !found {
+	return k.sources(ctx, sluice, source)
+}
+
+// sources tells who serves them: one controller, and not two.
+func (k *checker) sources(ctx context.Context, sluice, source *appsv1.Deployment) error {
+	switch {
+	case sluice == nil:
 		k.fail("sluice install -n "+k.namespace, "no Sluice in %s namespace", k.namespace)
+		if source != nil {
+			k.say("►", "the sources are served by Flux's source-controller")
+		}
+		return nil
+	case reads(sluice) && source == nil:
+		k.fail("flux install --components=source-controller -n "+k.namespace+"; or let Sluice serve them: sluice install -n "+k.namespace, "nobody serves the sources: Flux's source-controller is gone")
+		return nil
+	case reads(sluice):
+		k.say("✔", "the sources are served by Flux's source-controller and read by Sluice")
+		return nil
+	case source != nil:
+		k.fail("sluice install --replace-flux -n "+k.namespace, "source-controller is Flux's, and Sluice serves GitRepositories too")
 	}
-	return nil
+	needs, err := servedByFluxAlone(ctx, k.client)
+	if err == nil && len(needs) > 0 && source == nil {
+		k.say("⚠", "nobody serves %s: sluice bootstrap says how Flux's source-controller comes in", strings.Join(needs, ", "))
+	}
+	return err
 }
 
 func (k *checker) definitions(ctx context.Context) error {

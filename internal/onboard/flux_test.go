@@ -1,8 +1,6 @@
 package onboard_test
 
 import (
-	"bytes"
-	"context"
 	"os/exec"
 	"strings"
 	"testing"
@@ -13,27 +11,35 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sluice-gitops/sluice/internal/bootstrap"
+	"github.com/sluice-gitops/sluice/internal/crds"
 )
 
 // flux installs a repository and a cluster as `flux bootstrap` leaves them, with a patch of the user's.
 func (w *world) flux() {
 	w.t.Helper()
-	components := strings.ReplaceAll(read(w.t, "../bootstrap/testdata/flux-components.yaml"), "flux-system", w.namespace)
+	var docs []string // the definitions of Flux's that are no more than a name are the test cluster's own here
+	for _, doc := range strings.Split(strings.ReplaceAll(read(w.t, "../bootstrap/testdata/flux-components.yaml"), "flux-system", w.namespace), "---\n") {
+		if !strings.Contains(doc, "name: gitrepositories.") {
+			docs = append(docs, doc)
+		}
+	}
+	_, definitions, _ := strings.Cut(string(crds.YAML()), "---\n")
+	components := strings.Join(append(docs, definitions), "---\n")
+	gotkSync, err := bootstrap.Sync(bootstrap.SyncOptions{Namespace: w.namespace, URL: w.git.URL, Path: "./gitops/aks", SecretRef: "flux-system"})
+	if err != nil {
+		w.t.Fatal(err)
+	}
 	w.git.Commit(map[string]string{
 		folder + "flux-system/gotk-components.yaml": components,
-		folder + "flux-system/gotk-sync.yaml":       "# Flux's\n",
+		folder + "flux-system/gotk-sync.yaml":       string(gotkSync),
 		folder + "flux-system/kustomization.yaml":   "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources:\n- gotk-components.yaml\n- gotk-sync.yaml\npatches:\n- path: patch.yaml\n",
 		folder + "flux-system/patch.yaml": "apiVersion: v1\nkind: ServiceAccount\nmetadata:\n  name: kustomize-controller\n  namespace: " + w.namespace +
 			"\n  annotations:\n    azure.workload.identity/client-id: mine\n",
 	})
-	var installed []string // the definitions are the test cluster's own, and complete
-	for _, doc := range strings.Split(components, "---\n") {
-		if !strings.Contains(doc, "name: gitrepositories.") {
-			installed = append(installed, doc)
-		}
-	}
 	cmd := exec.Command(w.env.Kubectl, "--kubeconfig", w.env.Kubeconfig, "apply", "--server-side", "--field-manager=flux", "-f", "-")
-	cmd.Stdin = bytes.NewReader([]byte(strings.Join(installed, "---\n")))
+	cmd.Stdin = strings.NewReader(strings.Join(docs, "---\n"))
 	if out, err := cmd.CombinedOutput(); err != nil {
 		w.t.Fatalf("%v\n%s", err, out)
 	}
@@ -86,28 +92,6 @@ func TestAClusterThatRunsFluxIsTakenOverOnlyWhenToldTo(t *testing.T) {
 	w.told.Reset()
 	w.bootstrap(w.request())
 	w.said("no commit")
-}
-
-func TestAClusterWhoseOtherSourcesNeedFluxKeepsIt(t *testing.T) {
-	w := newWorld(t)
-	w.flux()
-	w.definition("Bucket", "buckets")
-	b := &unstructured.Unstructured{Object: map[string]any{"apiVersion": "source.toolkit.fluxcd.io/v1", "kind": "Bucket",
-		"metadata": map[string]any{"name": "b", "namespace": w.namespace}}}
-	if err := w.client.Create(t.Context(), b); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { // the test's own context has ended by then
-		if err := w.client.Delete(context.Background(), b); err != nil {
-			t.Error(err)
-		}
-	})
-	r := w.request()
-	r.ReplaceFlux = true
-	w.refused(r, "SLU-KUBERNETES-033", "1 Bucket")
-	if _, err := w.deployment("source-controller"); err != nil {
-		t.Errorf("Flux's source-controller: %v", err)
-	}
 }
 
 // definition serves another of Flux's source kinds, and ends that with the test.

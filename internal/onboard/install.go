@@ -17,11 +17,21 @@ import (
 )
 
 // Install applies the components, without any repository, and waits until the controller runs. With wait false it does
-// not.
+// not. Flux's source-controller serves the sources if o says so, or if the cluster has it and needs it.
 func Install(ctx context.Context, c client.Client, o bootstrap.Options, replaceFlux, wait bool, say Say) error {
 	if o.Namespace == "" {
 		o.Namespace = bootstrap.DefaultNamespace
 	}
+	r := &Request{Client: c, Manifests: bootstrap.Repository{Components: o}, ReplaceFlux: replaceFlux, Say: say}
+	found, err := sceneOf(ctx, c)
+	if err != nil {
+		return err
+	}
+	if o.FluxSources && found.source == nil {
+		return &fault.Fault{Code: "SLU-KUBERNETES-036", Hop: fault.HopAPI, Object: "Deployment/" + o.Namespace + "/" + sourceController, Exit: fault.ExitNo,
+			Seen: "Flux's source-controller, which is to serve the sources, is not there", Fix: "flux install --components=source-controller -n " + o.Namespace + ", and this command again"}
+	}
+	o.FluxSources = found.sources(o.FluxSources, replaceFlux) == bootstrap.SourcesFlux
 	text, err := bootstrap.Components(o)
 	if err != nil {
 		return err
@@ -30,12 +40,7 @@ func Install(ctx context.Context, c client.Client, o bootstrap.Options, replaceF
 	if err != nil {
 		return err
 	}
-	r := &Request{Client: c, Manifests: bootstrap.Repository{Components: o}, ReplaceFlux: replaceFlux, Say: say}
-	flux, err := r.inspect(ctx)
-	if err != nil {
-		return err
-	}
-	if err := r.install(ctx, flux, nil, stage(objects)); err != nil {
+	if err := r.install(ctx, found, nil, stage(objects)); err != nil {
 		return err
 	}
 	if !wait {

@@ -71,7 +71,7 @@ func Publish(ctx context.Context, r *Request) (*Published, error) {
 func (p *Published) Install(ctx context.Context, c client.Client, say Say) (objects int, err error) {
 	r := *p.request
 	r.Client, r.Say = c, say
-	flux, err := r.inspect(ctx)
+	found, err := sceneOf(ctx, c)
 	if err != nil {
 		return 0, err
 	}
@@ -79,7 +79,7 @@ func (p *Published) Install(ctx context.Context, c client.Client, say Say) (obje
 	if err != nil {
 		return 0, err
 	}
-	return len(p.objects), r.install(ctx, flux, secret, stage(p.objects))
+	return len(p.objects), r.install(ctx, found, secret, stage(p.objects))
 }
 
 // build gives the head's flux-system folder as objects, the user's patches applied.

@@ -38,10 +38,16 @@ type Removal struct {
 
 // Uninstall takes Sluice out of a cluster: the controller first, so that nothing prunes; then the finalizers of its
 // objects, so that they go without one; then roles, definitions (and with them the objects) and the namespace. What the
-// controller applied stays as it is, unless it lives in the namespace that goes.
+// controller applied stays as it is, unless it lives in the namespace that goes. Beside Flux's other controllers, with
+// KeepNamespace, the controller goes with its own rights and nothing else: definitions, Kustomizations and what serves
+// the sources are there for who comes next.
 func Uninstall(ctx context.Context, u Removal) error {
-	if err := u.refuseOthers(ctx); err != nil {
+	alone, err := u.alone(ctx)
+	if err != nil {
 		return err
+	}
+	if !alone {
+		return u.fromAmongFlux(ctx)
 	}
 	u.Say("►", "deleting components in %s namespace", u.Namespace)
 	if err := u.controller(ctx); err != nil {
@@ -79,23 +85,69 @@ func Uninstall(ctx context.Context, u Removal) error {
 	return nil
 }
 
-// refuseOthers keeps the definitions under controllers that go on needing them.
-func (u Removal) refuseOthers(ctx context.Context) error {
+// alone tells whether no controller of Flux's needs the definitions and the namespace. Where one does, Sluice may go
+// from beside it, if that is what was asked for.
+func (u Removal) alone(ctx context.Context) (bool, error) {
 	all, err := controllers(ctx, u.Client)
 	if err != nil {
-		return err
+		return false, err
 	}
 	var others []string
+	here := false
 	for _, d := range all {
-		if !isSluice(&d) || d.Namespace != u.Namespace {
-			others = append(others, d.Namespace+"/"+d.Name)
+		if isSluice(&d) && d.Namespace == u.Namespace {
+			here = true
+			continue
+		}
+		others = append(others, d.Namespace+"/"+d.Name)
+	}
+	if len(others) == 0 || here && u.KeepNamespace {
+		return len(others) == 0, nil
+	}
+	fix := "name Sluice's namespace: --namespace NAME"
+	if here {
+		fix = "sluice uninstall --keep-namespace -n " + u.Namespace + " takes Sluice's controller alone; flux uninstall removes Flux's controllers and Sluice together"
+	}
+	return false, &fault.Fault{Code: "SLU-KUBERNETES-035", Hop: fault.HopAPI, Exit: fault.ExitNo, Seen: "other controllers use the same definitions: " + strings.Join(others, ", "),
+		Why: "without them their objects would go too", Fix: fix}
+}
+
+// fromAmongFlux takes the controller and what is its alone. The roles stay: others' bindings may name them.
+func (u Removal) fromAmongFlux(ctx context.Context) error {
+	u.Say("►", "deleting Sluice's controller in %s namespace; Flux's controllers, the definitions and all objects stay", u.Namespace)
+	if err := u.controller(ctx); err != nil {
+		return err
+	}
+	mine := metav1.ObjectMeta{Namespace: u.Namespace, Name: controller}
+	for _, o := range []client.Object{&networkingv1.NetworkPolicy{ObjectMeta: mine}, &corev1.ServiceAccount{ObjectMeta: mine}} {
+		if err := u.remove(ctx, o); err != nil {
+			return err
 		}
 	}
-	if len(others) == 0 {
-		return nil
+	for _, name := range []string{"cluster-reconciler-" + u.Namespace, "crd-controller-" + u.Namespace} {
+		var b rbacv1.ClusterRoleBinding
+		err := u.Client.Get(ctx, client.ObjectKey{Name: name}, &b)
+		if client.IgnoreNotFound(err) != nil {
+			return err
+		}
+		if err != nil || slices.ContainsFunc(b.Subjects, func(s rbacv1.Subject) bool { return s.Name != controller }) {
+			continue
+		}
+		if err := u.remove(ctx, &b); err != nil {
+			return err
+		}
 	}
-	return &fault.Fault{Code: "SLU-KUBERNETES-035", Hop: fault.HopAPI, Exit: fault.ExitNo, Seen: "other controllers use the same definitions: " + strings.Join(others, ", "),
-		Why: "without them their objects would go too", Fix: "flux uninstall removes Flux's controllers and Sluice together; or name Sluice's namespace: --namespace NAME"}
+	follow := controller
+	err := u.Client.Get(ctx, client.ObjectKey{Namespace: u.Namespace, Name: sourceController}, &appsv1.Deployment{})
+	switch {
+	case apierrors.IsNotFound(err):
+		follow = sourceController + "," + controller
+	case err != nil:
+		return err
+	}
+	u.Say("◎", "the objects keep their finalizers for the controllers that follow: flux install --components=%s -n %s, or sluice install", follow, u.Namespace)
+	u.Say("✔", "uninstall finished")
+	return nil
 }
 
 // controller deletes the Deployment and waits for the end of its pods.

@@ -68,20 +68,25 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
-// controller runs Sluice for the namespace until the test ends.
-func (w *world) controller() {
+// controller runs Sluice for the namespace until the test ends, or stop is called.
+func (w *world) controller(edit ...func(*reconcile.Options)) (stop func()) {
 	w.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	o := reconcile.Options{Config: w.env.Config, Namespace: w.namespace, StoragePath: w.t.TempDir(), Concurrent: 2,
 		Log: slog.New(slog.NewTextHandler(io.Discard, nil))}
+	for _, e := range edit {
+		e(&o)
+	}
 	go func() { done <- reconcile.Run(ctx, o) }()
-	w.t.Cleanup(sync.OnceFunc(func() {
+	stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-done; err != nil {
 			w.t.Errorf("the controller: %v", err)
 		}
-	}))
+	})
+	w.t.Cleanup(stop)
+	return stop
 }
 
 // request is a bootstrap over https, with the credentials in the Secret that the controller will use.
