@@ -98,6 +98,7 @@ func bootstrapRequest(r state.Record, version string, admit func(context.Context
 		Manifests: bootstrap.Repository{
 			Components: bootstrap.Options{Version: version},
 			Sync:       bootstrap.SyncOptions{URL: url, Branch: branch, Path: r.Options.Path},
+			Sources:    bootstrap.SourcesSluice, // nothing runs here but Sluice, whatever a user's repository brings of Flux
 		},
 		Commit: gitpush.Change{Message: "Follow this platform: components and sync of Sluice " + version + "\n", AuthorName: author.Name, AuthorEmail: author.Email},
 		// The cluster is the platform's own: what a user's repository put there of Flux gives way to what up installs.
