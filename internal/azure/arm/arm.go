@@ -14,10 +14,12 @@ package arm
 import (
 	"context"
 	"errors"
+	"net/http"
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	azarm "github.com/Azure/azure-sdk-for-go/sdk/azcore/arm"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/authorization/armauthorization/v2"
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/containerservice/armcontainerservice/v6"
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/keyvault/armkeyvault"
@@ -91,6 +93,14 @@ func patiently(ctx context.Context, do func() error, passing ...string) error {
 			return err
 		}
 	}
+}
+
+// made runs a PUT and says whether its answer was 201: what it names was not there before. 200 means that somebody else
+// has just made it. Not every provider keeps to that (Key Vault answers 200 to both).
+func made(ctx context.Context, put func(context.Context) error) (bool, error) {
+	var res *http.Response
+	err := put(policy.WithCaptureResponse(ctx, &res))
+	return err == nil && res != nil && res.StatusCode == http.StatusCreated, err
 }
 
 func wait(ctx context.Context, d time.Duration) error {

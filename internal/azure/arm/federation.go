@@ -56,15 +56,20 @@ func (c *Client) EnsureFederatedCredential(ctx context.Context, group, identity 
 		if err != nil {
 			return err
 		}
+		differs := false
 		for _, h := range have {
 			if f.Same(h) {
 				return nil
 			}
+			differs = differs || h.Name == f.Name
 		}
-		_, err = c.federations.CreateOrUpdate(ctx, group, identity, f.Name, armmsi.FederatedIdentityCredential{
-			Properties: &armmsi.FederatedIdentityCredentialProperties{Issuer: &f.Issuer, Subject: &f.Subject, Audiences: []*string{&f.Audience}},
-		}, nil)
-		changed = changed || err == nil
+		created, err := made(ctx, func(ctx context.Context) error {
+			_, err := c.federations.CreateOrUpdate(ctx, group, identity, f.Name, armmsi.FederatedIdentityCredential{
+				Properties: &armmsi.FederatedIdentityCredentialProperties{Issuer: &f.Issuer, Subject: &f.Subject, Audiences: []*string{&f.Audience}},
+			}, nil)
+			return err
+		})
+		changed = created || differs && err == nil
 		return err
 	}, "ConcurrentFederatedIdentityCredentialsWritesForSingleManagedIdentity")
 	return changed, explain(err, object)

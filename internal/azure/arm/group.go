@@ -38,10 +38,11 @@ func (c *Client) EnsureGroup(ctx context.Context, name, location string) (change
 	if have != nil || err != nil {
 		return false, err
 	}
-	if _, err = c.groups.CreateOrUpdate(ctx, name, armresources.ResourceGroup{Location: &location}, nil); err != nil {
-		return false, explain(err, "resource group "+name)
-	}
-	return true, nil
+	changed, err = made(ctx, func(ctx context.Context) error {
+		_, err := c.groups.CreateOrUpdate(ctx, name, armresources.ResourceGroup{Location: &location}, nil)
+		return err
+	})
+	return changed, explain(err, "resource group "+name)
 }
 
 // Resource is anything in a resource group.

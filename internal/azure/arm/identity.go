@@ -51,11 +51,12 @@ func (c *Client) EnsureIdentity(ctx context.Context, group, name, location strin
 	if have != nil || err != nil {
 		return deref(have), false, err
 	}
-	made, err := c.identities.CreateOrUpdate(ctx, group, name, armmsi.Identity{Location: &location}, nil)
-	if err != nil {
-		return Identity{}, false, explain(err, "identity "+name)
-	}
-	return identityOf(made.Identity), true, nil
+	changed, err = made(ctx, func(ctx context.Context) error {
+		got, err := c.identities.CreateOrUpdate(ctx, group, name, armmsi.Identity{Location: &location}, nil)
+		id = identityOf(got.Identity)
+		return err
+	})
+	return id, changed, explain(err, "identity "+name)
 }
 
 func identityOf(i armmsi.Identity) Identity {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/keyvault/armkeyvault"
@@ -69,8 +70,7 @@ func (c *Client) ensureKey(ctx context.Context, group, vault, name string, bits 
 	made, err := c.keys.CreateIfNotExist(ctx, group, vault, name, keyParameters(bits), nil)
 	var r *azcore.ResponseError
 	if errors.As(err, &r) && r.StatusCode == http.StatusConflict {
-		k, err = c.recoverKey(ctx, group, vault, name)
-		return k, err == nil, err
+		return c.recoverKey(ctx, group, vault, name)
 	}
 	if err != nil {
 		return Key{}, false, explain(err, "key "+name+" of key vault "+vault)
@@ -96,33 +96,43 @@ func (c *Client) DeletedKey(ctx context.Context, vaultURL, name string) bool {
 	return err == nil
 }
 
-// recoverKey brings a deleted key back and waits until Resource Manager knows it.
-func (c *Client) recoverKey(ctx context.Context, group, vault, name string) (Key, error) {
+// recoverKey brings a deleted key back and waits until Resource Manager knows it. Key Vault's 404 and 409 say that
+// somebody else has just begun the same.
+func (c *Client) recoverKey(ctx context.Context, group, vault, name string) (k Key, changed bool, err error) {
 	v, err := c.Vault(ctx, group, vault)
 	if err != nil {
-		return Key{}, err
+		return Key{}, false, err
 	}
 	keys, err := azkeys.NewClient(deref(v).URL, c.cred, &azkeys.ClientOptions{ClientOptions: c.options})
 	if err != nil {
-		return Key{}, err
+		return Key{}, false, err
 	}
-	if _, err = keys.RecoverDeletedKey(ctx, name, nil); err != nil {
-		return Key{}, deletedKey(err, vault, name)
+	_, err = keys.RecoverDeletedKey(ctx, name, nil)
+	var r *azcore.ResponseError
+	if err != nil && (!errors.As(err, &r) || r.StatusCode != http.StatusNotFound && r.StatusCode != http.StatusConflict) {
+		return Key{}, false, deletedKey(err, vault, name)
 	}
-	for pause := firstPause; ; pause = min(2*pause, longPause) {
+	changed = err == nil
+	pause := firstPause
+	for began := time.Now(); time.Since(began) < patience; pause = min(2*pause, longPause) {
 		have, err := c.Key(ctx, group, vault, name)
 		if have != nil || err != nil {
-			return deref(have), err
+			return deref(have), changed, err
 		}
 		if err := wait(ctx, pause); err != nil {
-			return Key{}, explain(err, "key "+name)
+			return Key{}, changed, explain(err, "key "+name)
 		}
+	}
+	return Key{}, changed, &fault.Fault{
+		Code: "SLU-ARM-034", Hop: fault.HopARM, Object: "key " + name + " of key vault " + vault, Seen: "a deleted key keeps the name, and has not come back in two minutes",
+		Why: "Key Vault is still recovering it, or it was purged meanwhile",
+		Fix: "az keyvault key show-deleted --vault-name " + vault + " -n " + name + ", and run it again",
 	}
 }
 
 func deletedKey(err error, vault, name string) error {
 	var r *azcore.ResponseError
-	if !errors.As(err, &r) {
+	if !errors.As(err, &r) || r.StatusCode != http.StatusForbidden {
 		return explain(err, "key "+name+" of key vault "+vault)
 	}
 	return &fault.Fault{
