@@ -18,10 +18,11 @@ import (
 const Sums = "SHA256SUMS"
 
 // Archives builds the program for each target and leaves one archive per target in dir (zip for Windows, tar.gz for
-// the others) with the program, its bill of materials, LICENSE, completions and manual pages; and Sums, written last.
+// the others) with the program, its bill of materials, LICENSE, the licences of what it is linked from, completions and
+// manual pages; and Sums, written last.
 // root is the program's command tree. What can be made is made: the error names every target that could not, and then
 // there is no Sums.
-func Archives(ctx context.Context, dir string, r Release, targets []Target, build Builder, root *cobra.Command, license []byte) error {
+func Archives(ctx context.Context, dir string, r Release, targets []Target, build Builder, licenses Licensor, root *cobra.Command, license []byte) error {
 	pages, err := pages(root, r)
 	if err != nil {
 		return err
@@ -32,7 +33,7 @@ func Archives(ctx context.Context, dir string, r Release, targets []Target, buil
 	var lines []string
 	var failed []error
 	for _, t := range targets {
-		name, data, err := archive(ctx, r, t, build, append(slices.Clip(pages), File{Name: "LICENSE", Mode: 0o644, Data: license}))
+		name, data, err := archive(ctx, r, t, build, licenses, append(slices.Clip(pages), File{Name: "LICENSE", Mode: 0o644, Data: license}))
 		if err == nil {
 			err = os.WriteFile(filepath.Join(dir, name), data, 0o644)
 		}
@@ -59,8 +60,15 @@ func pages(root *cobra.Command, r Release) ([]File, error) {
 }
 
 // archive builds for t and packs the result with rest.
-func archive(ctx context.Context, r Release, t Target, build Builder, rest []File) (name string, data []byte, err error) {
+func archive(ctx context.Context, r Release, t Target, build Builder, licenses Licensor, rest []File) (name string, data []byte, err error) {
 	b, err := build(ctx, t)
+	if err != nil {
+		return "", nil, err
+	}
+	notices, err := licenses(ctx, t)
+	if err == nil {
+		err = notices.covers(b)
+	}
 	if err != nil {
 		return "", nil, err
 	}
@@ -68,7 +76,8 @@ func archive(ctx context.Context, r Release, t Target, build Builder, rest []Fil
 	if err != nil {
 		return "", nil, err
 	}
-	files := append(rest, File{Name: t.Exe(), Mode: 0o755, Data: b.Data}, File{Name: "sluice.spdx.json", Mode: 0o644, Data: sbom})
+	files := append(rest, File{Name: t.Exe(), Mode: 0o755, Data: b.Data}, File{Name: "sluice.spdx.json", Mode: 0o644, Data: sbom},
+		File{Name: NoticesFile, Mode: 0o644, Data: notices.Text()})
 	name = "sluice_" + strings.TrimPrefix(r.Version, "v") + "_" + t.OS + "_" + t.Arch
 	var out bytes.Buffer
 	if t.OS == "windows" {

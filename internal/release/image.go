@@ -32,10 +32,13 @@ type Release struct {
 }
 
 // Image puts b, for Linux, into an image of two layers: what a process needs to live (users, root certificates, /tmp),
-// which changes rarely, and the program with its bill of materials, which names roots (RootsModule) too.
-func Image(r Release, b Binary, license []byte, roots *debug.Module) (v1.Image, error) {
+// which changes rarely, and the program with its bill of materials and licences, which name roots (RootsModule) too.
+func Image(r Release, b Binary, license []byte, notices *Notices, roots *debug.Module) (v1.Image, error) {
 	if b.Target.OS != "linux" {
 		return nil, fmt.Errorf("an image for %s: the controller runs on linux", b.Target)
+	}
+	if err := notices.covers(b, roots); err != nil {
+		return nil, err
 	}
 	sbom, err := SBOM(b, r.Version, r.Time, roots)
 	if err != nil {
@@ -56,6 +59,7 @@ func Image(r Release, b Binary, license []byte, roots *debug.Module) (v1.Image, 
 			{Name: Entrypoint[1:], Mode: 0o755, Data: b.Data},
 			{Name: SBOMPath[1:], Mode: 0o644, Data: sbom},
 			{Name: "usr/share/licenses/sluice/LICENSE", Mode: 0o644, Data: license},
+			{Name: "usr/share/licenses/sluice/" + NoticesFile, Mode: 0o644, Data: notices.Text()},
 		}},
 	} {
 		layer, err := newLayer(l.files, r.Time)

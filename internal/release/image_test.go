@@ -27,9 +27,18 @@ var (
 	v123   = release.Release{Version: "v1.2.3+build.4", Revision: "0123abcd", Time: time.Unix(1_700_000_000, 0)}
 	amd64  = release.Target{OS: "linux", Arch: "amd64"}
 	arm64  = release.Target{OS: "linux", Arch: "arm64"}
-	roots  = &debug.Module{Path: "golang.org/x/crypto/x509roots/fallback", Version: "v0.0.0-test"}
 	linked = sync.OnceValues(link)
 )
+
+// roots is the module of the root certificates, which go test's programs don't know of themselves.
+var roots = sync.OnceValue(func() *debug.Module {
+	const path = "golang.org/x/crypto/x509roots/fallback"
+	version, err := exec.Command("go", "list", "-m", "-f", "{{.Version}}", path).Output()
+	if err != nil {
+		panic(err)
+	}
+	return &debug.Module{Path: path, Version: strings.TrimSpace(string(version))}
+})
 
 // link builds a small program that needs modules, for what a linker writes down about them.
 func link() (release.Binary, error) {
@@ -63,7 +72,7 @@ func binary(t *testing.T, target release.Target) release.Binary {
 
 func image(t *testing.T, r release.Release, b release.Binary) v1.Image {
 	t.Helper()
-	img, err := release.Image(r, b, []byte("a license"), roots)
+	img, err := release.Image(r, b, []byte("a license"), notices(t), roots())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -134,6 +143,9 @@ func TestTheImageHoldsTheProgramAndLittleElse(t *testing.T) {
 	if string(data["usr/bin/sluice"]) != "a small program" {
 		t.Errorf("program %q", data["usr/bin/sluice"])
 	}
+	if !bytes.Equal(data["usr/share/licenses/sluice/THIRD_PARTY_NOTICES"], notices(t).Text()) {
+		t.Error("the licences of what is linked are not in the image")
+	}
 	modes := map[string]int64{"usr/bin/sluice": 0o755, "tmp/": 0o1777, "etc/passwd": 0o644, release.SBOMPath[1:]: 0o644}
 	for name, h := range headers {
 		if want, ok := modes[name]; ok && h.Mode != want {
@@ -190,7 +202,7 @@ func TestTheImageListsEveryModuleThatIsLinked(t *testing.T) {
 }
 
 func TestAnImageIsForLinux(t *testing.T) {
-	if _, err := release.Image(v123, binary(t, release.Target{OS: "darwin", Arch: "arm64"}), nil, roots); err == nil {
+	if _, err := release.Image(v123, binary(t, release.Target{OS: "darwin", Arch: "arm64"}), nil, notices(t), roots()); err == nil {
 		t.Error("an image for darwin was made")
 	}
 }

@@ -91,7 +91,7 @@ func commands() *cobra.Command {
 // archives runs Archives with a builder that compiles nothing, and returns what it left.
 func archives(t *testing.T, dir string, build release.Builder) (map[string][]byte, error) {
 	t.Helper()
-	err := release.Archives(context.Background(), dir, v123, release.Targets, build, commands(), []byte("a license"))
+	err := release.Archives(context.Background(), dir, v123, release.Targets, build, licensed, commands(), []byte("a license"))
 	left := map[string][]byte{}
 	entries, _ := os.ReadDir(dir)
 	for _, e := range entries {
@@ -176,7 +176,7 @@ func TestAReleaseHasAnArchiveForEachSystemWithEverythingInIt(t *testing.T) {
 		for page, says := range map[string]string{
 			"completions/sluice.bash": "bash completion", "completions/_sluice": "#compdef sluice", "completions/sluice.fish": "fish completion",
 			"completions/sluice.ps1": "Register-ArgumentCompleter", "man/man1/sluice.1": "Do things", "man/man1/sluice-get-sources.1": `"SLUICE-GET-SOURCES" "1" "Nov 2023"`,
-			"sluice.spdx.json": "SPDX-2.3",
+			"sluice.spdx.json": "SPDX-2.3", "THIRD_PARTY_NOTICES": "\ngolang.org/x/term@v",
 		} {
 			if !strings.Contains(files[page], says) {
 				t.Errorf("%s: %s doesn't say %q: %.200q", name, page, says, files[page])

@@ -12,6 +12,9 @@ import (
 // rootsModule is the module that pins the root certificates: its version, not the machine's, decides what is trusted.
 const rootsModule = "golang.org/x/crypto/x509roots/fallback"
 
+// RootsPackage is the package of it whose data Roots is.
+const RootsPackage = rootsModule + "/bundle"
+
 // Roots is Mozilla's list of root certificates as PEM. Roots that Mozilla trusts only with limits are left out, because
 // a PEM file can't express them and would trust them wholly.
 func Roots() []byte {

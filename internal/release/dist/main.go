@@ -69,7 +69,7 @@ func run(ctx context.Context, args []string) error {
 				return err
 			}
 		}
-		if err := release.Archives(ctx, *out, r, list, said(release.Go(".", stamp(r))), cli.Command(), license); err != nil {
+		if err := release.Archives(ctx, *out, r, list, said(release.Go(".", stamp(r))), release.Licenses("."), cli.Command(), license); err != nil {
 			return err
 		}
 		fmt.Printf("%s/%s lists what was written\n", *out, release.Sums)
@@ -94,7 +94,11 @@ func image(ctx context.Context, out string, r release.Release, targets string, l
 		if err != nil {
 			return err
 		}
-		if images[t], err = release.Image(r, b, license, roots); err != nil {
+		notices, err := release.Licenses(".", release.RootsPackage)(ctx, t)
+		if err != nil {
+			return err
+		}
+		if images[t], err = release.Image(r, b, license, notices, roots); err != nil {
 			return err
 		}
 	}
