@@ -21,14 +21,14 @@ import (
 
 // bootstrapFlags are what every bootstrap command has, with Flux's names where Flux has them.
 type bootstrapFlags struct {
-	streams Streams
-	kube    kubeFlags
+	streams    Streams
+	kube       kubeFlags
+	components componentFlags
 
-	branch, path, secretName, image string
-	interval                        time.Duration
-	componentsExtra                 []string
-	tokenAuth, replaceFlux          bool
-	export, silent                  bool
+	branch, path, secretName           string
+	interval                           time.Duration
+	tokenAuth, replaceFlux, submodules bool
+	export, silent                     bool
 
 	authorName, authorEmail, appendix   string
 	gpgKeyRing, gpgKeyID, gpgPassphrase string
@@ -36,6 +36,7 @@ type bootstrapFlags struct {
 	clientID, tenantID, identity, group, subscription string
 
 	caFile, privateKeyFile, knownHostsFile, sshHostname string
+	hostKeyAlgorithms                                   []string
 	key                                                 githost.KeySpec
 }
 
@@ -66,8 +67,8 @@ func (b *bootstrapFlags) add(cmd *cobra.Command) {
 	f.StringVar(&b.path, "path", "", "the cluster's folder in the repository (default: its root)")
 	f.DurationVar(&b.interval, "interval", time.Minute, "how often the cluster looks for a new revision")
 	f.StringVar(&b.secretName, "secret-name", "", "Secret with the cluster's Git credentials (default: the namespace's name)")
-	f.StringVar(&b.image, "image", "", "image of the controller (default: the project's own at this version)")
-	f.StringSliceVar(&b.componentsExtra, "components-extra", nil, "further controllers of Flux that the repository must hold")
+	f.BoolVar(&b.submodules, "recurse-submodules", false, "let the cluster fetch the repository's Git submodules too")
+	b.components.add(f)
 	f.BoolVar(&b.tokenAuth, "token-auth", false, "let the cluster sign in with the token instead of an SSH deploy key")
 	f.BoolVar(&b.replaceFlux, "replace-flux", false, "replace the source- and kustomize-controller of a cluster that runs Flux")
 	f.BoolVar(&b.export, "export", false, "print the files that would be written, and change nothing")
@@ -84,15 +85,16 @@ func (b *bootstrapFlags) add(cmd *cobra.Command) {
 	f.StringVarP(&b.group, "resource-group", "g", "", "the identity's resource group")
 	f.StringVar(&b.subscription, "subscription", "", "the identity's subscription (default $AZURE_SUBSCRIPTION_ID, or the only one there is)")
 	f.StringVar(&b.caFile, "ca-file", "", "PEM file with the authority of the Git host's certificate")
-	f.StringVar(&b.privateKeyFile, "private-key-file", "", "SSH key to push with, which the cluster gets too")
+	f.StringVar(&b.privateKeyFile, "private-key-file", "", "SSH key that the cluster gets, and that bootstrap git pushes with")
 	f.StringVar(&b.knownHostsFile, "known-hosts-file", "", "file with the SSH host's key (default ~/.ssh/known_hosts)")
 	f.StringVar(&b.sshHostname, "ssh-hostname", "", "SSH host and port that the cluster uses, if not the URL's")
+	f.StringSliceVar(&b.hostKeyAlgorithms, "ssh-hostkey-algos", nil, "kinds of SSH host keys that this command takes, such as ssh-ed25519")
 	f.StringVar(&b.key.Algorithm, "ssh-key-algorithm", "ecdsa", "of a new deploy key: ecdsa, ed25519 or rsa")
 	f.StringVar(&b.key.Curve, "ssh-ecdsa-curve", "p384", "p256, p384 or p521")
 	f.IntVar(&b.key.Bits, "ssh-rsa-bits", 2048, "size of an rsa key")
 }
 
-func (b *bootstrapFlags) secret() string { return orElse(b.secretName, b.kube.namespace) }
+func (b *bootstrapFlags) credentialsSecret() string { return orElse(b.secretName, b.kube.namespace) }
 
 // where is what a bootstrap command finds out for itself: which repository to push to, and how the cluster reads it.
 type where struct {
@@ -107,6 +109,13 @@ func (b *bootstrapFlags) run(c *cobra.Command, find func(ctx context.Context) (*
 	defer cancel()
 	if err := b.check(c); err != nil {
 		return err
+	}
+	components, others, warnings, err := b.components.options(c, b.kube.namespace)
+	if err != nil {
+		return err
+	}
+	for _, w := range warnings {
+		say(b.streams, "⚠", "%s", w)
 	}
 	id, err := b.workloadIdentity(c)
 	if err != nil {
@@ -124,7 +133,7 @@ func (b *bootstrapFlags) run(c *cobra.Command, find func(ctx context.Context) (*
 	if err != nil {
 		return err
 	}
-	r := &onboard.Request{Client: kc, Remote: w.remote, Manifests: b.manifests(w, id), Commit: change, ReplaceFlux: b.replaceFlux,
+	r := &onboard.Request{Client: kc, Remote: w.remote, Manifests: b.manifests(w, components, id, others), Commit: change, ReplaceFlux: b.replaceFlux,
 		Credentials: w.credentials, Say: func(glyph, format string, args ...any) { say(b.streams, glyph, format, args...) }}
 	if b.export {
 		return b.print(ctx, r)
@@ -146,6 +155,9 @@ func (b *bootstrapFlags) check(c *cobra.Command) error {
 		return usage(c, errors.New("give --azure-client-id with --azure-tenant-id, or --identity with --resource-group"))
 	case b.gpgKeyRing == "" && (b.gpgKeyID != "" || b.gpgPassphrase != ""):
 		return usage(c, errors.New("--gpg-key-id and --gpg-passphrase need --gpg-key-ring"))
+	}
+	if err := knownSSH(nil, b.hostKeyAlgorithms); err != nil {
+		return usage(c, err)
 	}
 	return nil
 }
@@ -204,26 +216,13 @@ func (b *bootstrapFlags) commit() (gitpush.Change, error) {
 	return change, err
 }
 
-func (b *bootstrapFlags) manifests(w *where, id *bootstrap.Identity) bootstrap.Repository {
-	r := bootstrap.Repository{Components: b.components(), Identity: id, Others: b.componentsExtra,
-		Sync: bootstrap.SyncOptions{Namespace: b.kube.namespace, URL: w.syncURL, Branch: b.branch, Path: b.path, Interval: b.interval}}
+func (b *bootstrapFlags) manifests(w *where, components bootstrap.Options, id *bootstrap.Identity, others []string) bootstrap.Repository {
+	r := bootstrap.Repository{Components: components, Identity: id, Others: others,
+		Sync: bootstrap.SyncOptions{Namespace: b.kube.namespace, URL: w.syncURL, Branch: b.branch, Path: b.path, Interval: b.interval, Submodules: b.submodules}}
 	if w.credentials != nil {
-		r.Sync.SecretRef = b.secret()
+		r.Sync.SecretRef = b.credentialsSecret()
 	}
 	return r
-}
-
-func (b *bootstrapFlags) components() bootstrap.Options {
-	return componentsOf(b.kube.namespace, b.image)
-}
-
-// componentsOf names this binary's own version; a development build installs the newest release's image.
-func componentsOf(namespace, image string) bootstrap.Options {
-	o := bootstrap.Options{Namespace: namespace, Image: image}
-	if v, _ := BuildVersion(); v != "dev" {
-		o.Version = v
-	}
-	return o
 }
 
 // print writes the files that a commit would hold, each under its path.

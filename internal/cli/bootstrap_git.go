@@ -24,7 +24,8 @@ func newBootstrapGit(b *bootstrapFlags) *cobra.Command {
 	cmd := &cobra.Command{Use: "git", Short: "Bootstrap from any Git server over https or ssh", Args: none,
 		Long: `Over https the cluster gets the credentials that were given here. Over ssh the push is signed in to with
 --private-key-file, which the cluster gets too, or with the keys of an SSH agent; then the cluster gets a deploy key of
-its own, whose public half is printed for you to register. A deploy key that the cluster has already is kept.`,
+its own, whose public half is printed for you to register. A deploy key that the cluster has already is kept. With
+--token-auth the cluster fetches over https with --username and --password, even where the push goes over ssh.`,
 		Example: `  sluice bootstrap git --url ssh://git@git.example.org/team/fleet --path ./gitops/aks --private-key-file ~/.ssh/deploy
   GIT_PASSWORD=… sluice bootstrap git --url https://git.example.org/team/fleet.git --username bot --path ./gitops/aks`,
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -49,9 +50,17 @@ func (g *gitBootstrap) find(ctx context.Context, c *cobra.Command) (*where, erro
 		return nil, usage(c, errors.New("the URL is written into the repository and must hold no password; use --password"))
 	}
 	password := orElse(g.password, g.streams.Env("GIT_PASSWORD"))
+	if g.tokenAuth && password == "" {
+		if password, err = g.token(ctx, "", "GIT_PASSWORD", "Password or token of the Git repository"); err != nil {
+			return nil, err
+		}
+	}
 	switch u.Scheme {
 	case "ssh":
-		return g.overSSH(c, u, password)
+		if user := u.User.Username(); user == "" || g.username != "git" {
+			u.User = url.User(g.username)
+		}
+		return g.overSSH(u, password)
 	case "http":
 		if !g.insecure {
 			return nil, usage(c, errors.New("over http:// credentials travel in clear text; --allow-insecure-http allows it"))
@@ -65,8 +74,20 @@ func (g *gitBootstrap) find(ctx context.Context, c *cobra.Command) (*where, erro
 
 // overHTTP lets the cluster use the same credentials as the push.
 func (b *bootstrapFlags) overHTTP(u *url.URL, user, password string, bearer bool) (*where, error) {
-	auth := source.Auth{}
-	data := map[string][]byte{}
+	auth, data, err := b.httpAuth(user, password, bearer)
+	if err != nil {
+		return nil, err
+	}
+	w := &where{remote: gitpush.Remote{URL: u.String(), Auth: auth}, syncURL: u.String()}
+	if len(data) > 0 {
+		w.credentials = func(context.Context, map[string][]byte) (map[string][]byte, error) { return data, nil }
+	}
+	return w, nil
+}
+
+// httpAuth is the same twice: for the push, and as the Secret's data.
+func (b *bootstrapFlags) httpAuth(user, password string, bearer bool) (auth source.Auth, data map[string][]byte, err error) {
+	data = map[string][]byte{}
 	switch {
 	case password == "":
 	case bearer:
@@ -79,13 +100,9 @@ func (b *bootstrapFlags) overHTTP(u *url.URL, user, password string, bearer bool
 	if b.caFile != "" {
 		ca, err := readFlagFile("--ca-file", b.caFile)
 		if err != nil {
-			return nil, err
+			return auth, nil, err
 		}
 		auth.CAFile, data["ca.crt"] = ca, ca
 	}
-	w := &where{remote: gitpush.Remote{URL: u.String(), Auth: auth}, syncURL: u.String()}
-	if len(data) > 0 {
-		w.credentials = func(context.Context, map[string][]byte) (map[string][]byte, error) { return data, nil }
-	}
-	return w, nil
+	return auth, data, nil
 }

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"fmt"
@@ -11,7 +10,6 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/spf13/cobra"
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/agent"
 
@@ -21,43 +19,69 @@ import (
 	"github.com/sluice-gitops/sluice/internal/source"
 )
 
-// overSSH pushes with the key that is given, or with the agent's, and gives the cluster the one, or one of its own.
-func (g *gitBootstrap) overSSH(c *cobra.Command, u *url.URL, passphrase string) (*where, error) {
+// overSSH pushes with the key that is given, or with the agent's, and gives the cluster the one, or one of its own. The
+// password is the key's passphrase, and with --token-auth what the cluster signs in with over https.
+func (g *gitBootstrap) overSSH(u *url.URL, password string) (*where, error) {
 	known, err := g.knownHosts(u.String())
 	if err != nil {
 		return nil, err
 	}
-	syncURL, clusterKnown, err := g.sshForCluster(u, known)
+	w := &where{remote: gitpush.Remote{URL: u.String(), Auth: source.Auth{KnownHosts: known}, HostKeyAlgorithms: g.hostKeyAlgorithms}}
+	var own map[string][]byte // of the Secret, when the cluster gets the key of the file
+	if g.privateKeyFile != "" {
+		if own, err = g.keyOfFile(&w.remote.Auth, password); err != nil {
+			return nil, err
+		}
+	} else if w.remote.Signers, err = agentKeys(g.streams.Env("SSH_AUTH_SOCK")); err != nil {
+		return nil, err
+	}
+	if g.tokenAuth {
+		return w, g.clusterOverHTTPS(w, u, password)
+	}
+	if w.syncURL, known, err = g.sshForCluster(u, known); err != nil {
+		return nil, err
+	}
+	if own != nil {
+		own["known_hosts"] = known
+		w.credentials = func(context.Context, map[string][]byte) (map[string][]byte, error) { return own, nil }
+		return w, nil
+	}
+	w.credentials = g.deployKey(w.syncURL, known, func(_ context.Context, public string) error {
+		fmt.Fprintf(g.streams.Err, "\n%s\n", public)
+		return g.ask("Register this public key as a deploy key of the repository. Is it registered?", "nobody says that the deploy key above is registered, and it is given up",
+			"repeat the command with --silent: it leaves a new key in the cluster; register that and run it once more")
+	})
+	return w, nil
+}
+
+// keyOfFile signs in with the key of --private-key-file, and gives it as the Secret's data.
+func (b *bootstrapFlags) keyOfFile(auth *source.Auth, passphrase string) (map[string][]byte, error) {
+	pem, err := readFlagFile("--private-key-file", b.privateKeyFile)
 	if err != nil {
 		return nil, err
 	}
-	w := &where{remote: gitpush.Remote{URL: u.String(), Auth: source.Auth{KnownHosts: known}}, syncURL: syncURL}
-	if g.privateKeyFile != "" {
-		pem, err := readFlagFile("--private-key-file", g.privateKeyFile)
-		if err != nil {
-			return nil, err
-		}
-		signer, err := gitpush.ParseKey(pem, []byte(passphrase))
-		if err != nil {
-			return nil, err
-		}
-		w.remote.Auth.Identity, w.remote.Auth.IdentityPassphrase = pem, []byte(passphrase)
-		data := map[string][]byte{"identity": pem, "identity.pub": ssh.MarshalAuthorizedKey(signer.PublicKey()), "known_hosts": clusterKnown}
-		if passphrase != "" {
-			data["password"] = []byte(passphrase)
-		}
-		w.credentials = func(context.Context, map[string][]byte) (map[string][]byte, error) { return data, nil }
-		return w, nil
-	}
-	if w.remote.Signers, err = agentKeys(g.streams.Env("SSH_AUTH_SOCK")); err != nil {
+	signer, err := gitpush.ParseKey(pem, []byte(passphrase))
+	if err != nil {
 		return nil, err
 	}
-	w.credentials = g.deployKey(syncURL, clusterKnown, func(_ context.Context, public string) error {
-		fmt.Fprintf(g.streams.Err, "\n%s\n", public)
-		return g.ask("Register this public key as a deploy key of the repository. Is it registered?", "the deploy key above is not registered yet",
-			"register it, then repeat the command with --silent")
-	})
-	return w, nil
+	auth.Identity, auth.IdentityPassphrase = pem, []byte(passphrase)
+	data := map[string][]byte{"identity": pem, "identity.pub": ssh.MarshalAuthorizedKey(signer.PublicKey())}
+	if passphrase != "" {
+		data["password"] = []byte(passphrase)
+	}
+	return data, nil
+}
+
+// clusterOverHTTPS lets the cluster fetch from the same host and path by https, on its standard port.
+func (g *gitBootstrap) clusterOverHTTPS(w *where, u *url.URL, password string) error {
+	_, data, err := g.httpAuth(g.username, password, g.bearer)
+	if err != nil {
+		return err
+	}
+	other := url.URL{Scheme: "https", Host: u.Hostname(), Path: u.Path}
+	w.syncURL = other.String()
+	w.credentials = func(context.Context, map[string][]byte) (map[string][]byte, error) { return data, nil }
+	return nil
 }
 
 // sshForCluster is the URL that the cluster uses, and its host's keys.
@@ -71,9 +95,18 @@ func (b *bootstrapFlags) sshForCluster(u *url.URL, known []byte) (string, []byte
 	return other.String(), known, err
 }
 
-// deployKey keeps the key that the cluster's Secret holds for this host, and otherwise makes one and has it registered.
+// deployKey keeps the key that the cluster's Secret holds for this host, and otherwise makes one, or takes that of
+// --private-key-file, and has it registered.
 func (b *bootstrapFlags) deployKey(rawURL string, known []byte, register func(ctx context.Context, public string) error) func(context.Context, map[string][]byte) (map[string][]byte, error) {
 	return func(ctx context.Context, existing map[string][]byte) (map[string][]byte, error) {
+		if b.privateKeyFile != "" { // of a named host; bootstrap git pushes with it
+			data, err := b.keyOfFile(&source.Auth{}, b.streams.Env("GIT_PASSWORD"))
+			if err != nil {
+				return nil, err
+			}
+			data["known_hosts"] = known
+			return data, register(ctx, strings.TrimSpace(string(data["identity.pub"])))
+		}
 		if len(existing["identity"]) > 0 && gitpush.Knows(existing["known_hosts"], rawURL) {
 			say(b.streams, "✔", "the cluster's deploy key is kept")
 			return nil, nil
@@ -110,7 +143,7 @@ func (b *bootstrapFlags) knownHosts(rawURL string) ([]byte, error) {
 	if len(lines) > 0 {
 		return lines, nil
 	}
-	line, fingerprint, err := gitpush.Scan(rawURL)
+	line, fingerprint, err := gitpush.Scan(rawURL, b.hostKeyAlgorithms)
 	if err != nil {
 		return nil, err
 	}
@@ -119,24 +152,6 @@ func (b *bootstrapFlags) knownHosts(rawURL string) ([]byte, error) {
 	err = b.ask("Is that the fingerprint that its owner publishes?", "the SSH host "+host+" is not known",
 		"compare "+fingerprint+" with what its owner publishes, then repeat the command with --silent, or name a file with the key: --known-hosts-file FILE")
 	return []byte(line), err
-}
-
-// ask puts a question. Without a terminal, and without --silent, the answer is no.
-func (b *bootstrapFlags) ask(question, seen, fix string) error {
-	if b.silent {
-		return nil
-	}
-	f := &fault.Fault{Code: "SLU-USAGE-063", Hop: fault.HopUsage, Seen: seen, Fix: fix}
-	if !isTerminal(b.streams.In) || !isTerminal(b.streams.Err) {
-		return f
-	}
-	fmt.Fprintf(b.streams.Err, "%s [y/N] ", question)
-	line, _ := bufio.NewReader(b.streams.In).ReadString('\n')
-	if answer := strings.ToLower(strings.TrimSpace(line)); answer == "y" || answer == "yes" {
-		return nil
-	}
-	f.Exit = fault.ExitNo
-	return f
 }
 
 // agentKeys are what the SSH agent signs with. The connection lasts as long as the process: signing goes through it.

@@ -9,8 +9,6 @@ import (
 	"strings"
 	"testing"
 
-	sourcev1 "github.com/fluxcd/source-controller/api/v1"
-	"golang.org/x/crypto/ssh"
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -59,6 +57,16 @@ func (r *room) ok(args ...string) string {
 	return out + errs
 }
 
+// secret is the cluster's Git credentials.
+func (r *room) secret() *corev1.Secret {
+	r.t.Helper()
+	var s corev1.Secret
+	if err := r.client.Get(r.t.Context(), client.ObjectKey{Namespace: r.namespace, Name: r.namespace}, &s); err != nil {
+		r.t.Fatal(err)
+	}
+	return &s
+}
+
 func tells(t *testing.T, text string, want ...string) {
 	t.Helper()
 	for _, w := range want {
@@ -86,36 +94,13 @@ func TestBootstrapGitOverHTTPS(t *testing.T) {
 	}
 }
 
-func TestBootstrapGitOverSSHGivesTheClusterTheKeyOfTheFile(t *testing.T) {
+func TestBootstrapGitWithABearerToken(t *testing.T) {
 	r, host := newRoom(t), gitserver.New(t)
-	h := host.SSH()
-	signer, private := gitserver.Key(t)
-	if err := h.Allow(ssh.MarshalAuthorizedKey(signer.PublicKey()), true); err != nil {
-		t.Fatal(err)
-	}
 	r.controlled()
-	known := file(t, h.KnownHosts)
-	args := []string{"bootstrap", "git", "--url", h.URL, "--known-hosts-file", known, "--path", "clusters/one"}
-	r.ok(append(args, "--private-key-file", file(t, private))...)
-	var s corev1.Secret
-	if err := r.client.Get(t.Context(), client.ObjectKey{Namespace: r.namespace, Name: r.namespace}, &s); err != nil {
-		t.Fatal(err)
+	tells(t, r.ok("bootstrap", "git", "--url", host.URL, "--with-bearer-token", "--password", gitserver.Password, "--ca-file", file(t, host.CA)), "✔ bootstrap finished")
+	if d := r.secret().Data; string(d["bearerToken"]) != gitserver.Password || len(d["password"]) > 0 || string(d["ca.crt"]) != string(host.CA) {
+		t.Errorf("the Secret has %d entries", len(d))
 	}
-	if string(s.Data["identity"]) != string(private) || string(s.Data["known_hosts"]) != string(h.KnownHosts) {
-		t.Errorf("the Secret holds %d and %d bytes", len(s.Data["identity"]), len(s.Data["known_hosts"]))
-	}
-	var g sourcev1.GitRepository
-	if err := r.client.Get(t.Context(), client.ObjectKey{Namespace: r.namespace, Name: r.namespace}, &g); err != nil {
-		t.Fatal(err)
-	}
-	if g.Spec.URL != h.URL || g.Spec.SecretRef == nil {
-		t.Errorf("the sync follows %s with %v", g.Spec.URL, g.Spec.SecretRef)
-	}
-	_, errs, code := r.run(args...)
-	if code != 2 {
-		t.Errorf("without a key: exit %d", code)
-	}
-	tells(t, errs, "--private-key-file", "ssh-add")
 }
 
 func TestBootstrapRefusesWhatItCannotDo(t *testing.T) {

@@ -159,7 +159,7 @@ func (r *reconciler) say(glyph, format string, args ...any) { say(r.streams, gly
 // say tells a step on stderr, with flux's glyphs.
 func say(s Streams, glyph, format string, args ...any) {
 	if style(s).ASCII {
-		glyph = map[string]string{"►": ">", "✔": "ok", "◎": "..", "✗": "x"}[glyph]
+		glyph = map[string]string{"►": ">", "✔": "ok", "◎": "..", "✗": "x", "⚠": "!"}[glyph]
 	}
 	fmt.Fprintf(s.Err, glyph+" "+format+"\n", args...)
 }

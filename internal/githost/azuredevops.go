@@ -33,6 +33,12 @@ func (h *azureDevOps) Ensure(ctx context.Context, r Repository) (Found, error) {
 	if !ok || strings.Contains(project, "/") {
 		return Found{}, &fault.Fault{Code: "SLU-USAGE-068", Hop: fault.HopUsage, Seen: "the owner " + r.Owner + " names no project", Fix: "--owner ORGANISATION/PROJECT"}
 	}
+	switch {
+	case len(r.Teams) > 0:
+		return Found{}, noSuch(h.host, "a team's access is given by security groups, not by repository", "leave --team out, and give the team access on the project's page")
+	case r.Reconcile:
+		return Found{}, noSuch(h.host, "a repository is as visible as its project", "leave --reconcile out, and set it on the project's page")
+	}
 	org, project = "/"+url.PathEscape(org), url.PathEscape(project)
 	repositories := org + "/" + project + "/_apis/git/repositories"
 	var repo struct {

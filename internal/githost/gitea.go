@@ -26,9 +26,15 @@ func (h *gitea) repo(r Repository) string {
 }
 
 func (h *gitea) Ensure(ctx context.Context, r Repository) (Found, error) {
+	for _, t := range r.Teams {
+		if t.Access != "" {
+			return Found{}, noSuch(h.host, "the access of a team is settled for the team, not for a repository", "--team "+t.Name)
+		}
+	}
 	var repo struct {
-		Clone string `json:"clone_url"`
-		SSH   string `json:"ssh_url"`
+		Clone   string `json:"clone_url"`
+		SSH     string `json:"ssh_url"`
+		Private bool   `json:"private"`
 	}
 	missing, err := h.call(ctx, http.MethodGet, h.repo(r), nil, &repo, "looking for repository "+r.Owner+"/"+r.Name)
 	if err != nil {
@@ -47,7 +53,25 @@ func (h *gitea) Ensure(ctx context.Context, r Repository) (Found, error) {
 			return Found{}, err
 		}
 	}
-	return Found{HTTPS: repo.Clone, SSH: sshURL(repo.SSH), Created: missing}, nil
+	if !missing && r.Reconcile && !r.FindOnly && repo.Private != r.Private {
+		if err := h.must(ctx, http.MethodPatch, h.repo(r), map[string]any{"private": r.Private}, nil, "setting the repository's visibility"); err != nil {
+			return Found{}, err
+		}
+	}
+	return Found{HTTPS: repo.Clone, SSH: sshURL(repo.SSH), Created: missing}, h.teams(ctx, r)
+}
+
+// teams lets teams in. What a team may do is the team's own, the same for all its repositories.
+func (h *gitea) teams(ctx context.Context, r Repository) error {
+	for _, t := range r.Teams {
+		if r.FindOnly {
+			return nil
+		}
+		if err := h.must(ctx, http.MethodPut, h.repo(r)+"/teams/"+url.PathEscape(t.Name), nil, nil, "giving team "+t.Name+" access"); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (h *gitea) DeployKey(ctx context.Context, r Repository, title, public string, write bool) error {

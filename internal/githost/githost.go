@@ -21,7 +21,23 @@ type Repository struct {
 	Name     string
 	Personal bool // Owner is a user
 	Private  bool // visibility, when it is made
+	Internal bool // visible to who has an account: GitLab alone; goes before Private
 	FindOnly bool // a missing one is a fault, and is not made
+
+	Reconcile bool   // also an existing one gets that visibility
+	Teams     []Team // who gets access, to an existing one too
+}
+
+// Team is a team of the owning organisation, or a group of GitLab.
+type Team struct {
+	Name   string
+	Access string // in the host's words; empty: the host's "maintain"
+}
+
+// ParseTeam reads NAME or NAME:ACCESS, as flux bootstrap takes it.
+func ParseTeam(text string) Team {
+	name, access, _ := strings.Cut(text, ":")
+	return Team{name, access}
 }
 
 // Found is a repository as its host knows it.
@@ -39,6 +55,17 @@ type Host interface {
 	DeployKey(ctx context.Context, r Repository, title, public string, write bool) error
 	// User is the name that goes with the token as the password of Git over https.
 	User() string
+}
+
+// TokenHost is a host that gives out tokens for one repository alone.
+type TokenHost interface {
+	// DeployToken makes a token of that name that may read the repository, and returns it with the user that goes with it.
+	DeployToken(ctx context.Context, r Repository, name string) (user, token string, err error)
+}
+
+// noSuch refuses what a host has no notion of.
+func noSuch(host, seen, fix string) error {
+	return &fault.Fault{Code: "SLU-GIT-054", Hop: fault.HopGit, Object: host, Seen: seen, Fix: fix}
 }
 
 // explainStatus tells what an HTTP status of a host's API means for the caller.

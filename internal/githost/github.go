@@ -62,7 +62,40 @@ func (h *gitHub) Ensure(ctx context.Context, r Repository) (Found, error) {
 	if err != nil {
 		return Found{}, h.explain(res, "looking for repository "+r.Owner+"/"+r.Name, err)
 	}
+	if !created {
+		if err := h.reconcile(ctx, r, repo); err != nil {
+			return Found{}, err
+		}
+	}
+	if err := h.teams(ctx, r); err != nil {
+		return Found{}, err
+	}
 	return Found{HTTPS: repo.GetCloneURL(), SSH: sshURL(repo.GetSSHURL()), Created: created}, nil
+}
+
+func (h *gitHub) reconcile(ctx context.Context, r Repository, is *github.Repository) error {
+	if !r.Reconcile || r.FindOnly || is.GetPrivate() == r.Private {
+		return nil
+	}
+	_, res, err := h.client.Repositories.Edit(ctx, r.Owner, r.Name, &github.Repository{Private: &r.Private})
+	return h.explain(res, "setting the repository's visibility", err)
+}
+
+func (h *gitHub) teams(ctx context.Context, r Repository) error {
+	if r.FindOnly {
+		return nil
+	}
+	for _, t := range r.Teams {
+		access := t.Access
+		if access == "" {
+			access = "maintain"
+		}
+		res, err := h.client.Teams.AddTeamRepoBySlug(ctx, r.Owner, t.Name, r.Owner, r.Name, &github.TeamAddTeamRepoOptions{Permission: access})
+		if err != nil {
+			return h.explain(res, "giving team "+t.Name+" access", err)
+		}
+	}
+	return nil
 }
 
 func (h *gitHub) DeployKey(ctx context.Context, r Repository, title, public string, write bool) error {

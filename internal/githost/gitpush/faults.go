@@ -61,6 +61,8 @@ func (r Remote) explain(ctx context.Context, err error) error {
 		return gitFault("SLU-GIT-003", r.URL+": repository not found", "the path is wrong, or the account may not see it", "check with: git ls-remote "+r.URL, err)
 	case strings.Contains(err.Error(), "unable to authenticate"):
 		return gitFault("SLU-GIT-004", r.URL+" rejects the SSH key", "its public half is not registered there, or without write access", "register the key with write access: ssh-keygen -y -f FILE prints its public half", err)
+	case strings.Contains(err.Error(), "no common algorithm for host key"):
+		return gitFault("SLU-GIT-009", "the SSH host of "+r.URL+" has no key of the kinds that are taken", words(err.Error()), "take more kinds with --ssh-hostkey-algos, or leave it out", err)
 	case errors.As(err, &hostKey), strings.Contains(err.Error(), "host key"):
 		return gitFault("SLU-GIT-009", "the SSH host of "+r.URL+" shows another key than the known hosts have", "the host was rebuilt, or someone stands in between",
 			"compare its fingerprint with the one that its owner publishes, and name a file with the right key: --known-hosts-file FILE", err)

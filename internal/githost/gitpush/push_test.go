@@ -188,7 +188,7 @@ func TestWhatCanNotBeReachedIsNamed(t *testing.T) {
 func TestScannedHostKeyIsTheHosts(t *testing.T) {
 	s := gitserver.New(t)
 	r := overSSH(t, s, true)
-	line, fingerprint, err := Scan(r.URL)
+	line, fingerprint, err := Scan(r.URL, nil)
 	if err != nil || !strings.HasPrefix(fingerprint, "SHA256:") {
 		t.Fatalf("%q, %v", fingerprint, err)
 	}
@@ -228,4 +228,16 @@ func TestSignedCommitIsVerifiedByTheSource(t *testing.T) {
 	if when := rev.Commit.When; time.Since(when) > time.Hour {
 		t.Errorf("committed at %s", when)
 	}
+}
+
+func TestOnlyTheKindsOfHostKeysThatWereNamedAreTaken(t *testing.T) {
+	s := gitserver.New(t)
+	r := overSSH(t, s, true)
+	r.HostKeyAlgorithms = []string{ssh.KeyAlgoRSASHA512}
+	refused(t, r, change(map[string]string{"x": "y"}), "SLU-GIT-009", "--ssh-hostkey-algos")
+	if _, _, err := Scan(r.URL, r.HostKeyAlgorithms); err == nil {
+		t.Error("a key of another kind was scanned")
+	}
+	r.HostKeyAlgorithms = []string{ssh.KeyAlgoED25519}
+	commit(t, r, change(map[string]string{"x": "y"}))
 }

@@ -32,6 +32,8 @@ type Remote struct {
 	URL     string       // http://, https:// or ssh://, without credentials
 	Auth    source.Auth  // the fields for the URL's protocol
 	Signers []ssh.Signer // for ssh: keys of an agent, when Auth has no Identity
+
+	HostKeyAlgorithms []string // for ssh: the kinds of host keys that are taken; empty: those of the known hosts
 }
 
 // Head is one branch of a remote as it stood when it was read.

@@ -41,12 +41,15 @@ func (r Remote) sshAuth(ep *transport.Endpoint) (transport.AuthMethod, error) {
 	if user == "" {
 		user = "git"
 	}
-	address := sshAddress(ep)
+	kinds := r.HostKeyAlgorithms
+	if len(kinds) == 0 {
+		kinds = algorithms(check, sshAddress(ep))
+	}
 	return &sshAuth{&ssh.ClientConfig{
 		User:              user,
 		Auth:              []ssh.AuthMethod{ssh.PublicKeys(signers...)},
 		HostKeyCallback:   check,
-		HostKeyAlgorithms: algorithms(check, address),
+		HostKeyAlgorithms: kinds,
 		ClientVersion:     "SSH-2.0-sluice",
 		Timeout:           30 * time.Second,
 	}}, nil
@@ -132,15 +135,15 @@ func Knows(known []byte, rawURL string) bool {
 }
 
 // Scan asks the remote's host for its key and returns it as a line of known_hosts, and its fingerprint. Nothing vouches
-// for the answer: who uses it trusts this network, once.
-func Scan(rawURL string) (line, fingerprint string, err error) {
+// for the answer: who uses it trusts this network, once. algorithms are the kinds of keys to ask for, all if empty.
+func Scan(rawURL string, algorithms []string) (line, fingerprint string, err error) {
 	ep, err := transport.NewEndpoint(rawURL)
 	if err != nil {
 		return "", "", usage("the URL can't be read", "give an ssh:// address")
 	}
 	seen := errors.New("seen")
 	address := sshAddress(ep)
-	client, err := ssh.Dial("tcp", address, &ssh.ClientConfig{User: "git", Timeout: 15 * time.Second, ClientVersion: "SSH-2.0-sluice",
+	client, err := ssh.Dial("tcp", address, &ssh.ClientConfig{User: "git", Timeout: 15 * time.Second, ClientVersion: "SSH-2.0-sluice", HostKeyAlgorithms: algorithms,
 		HostKeyCallback: func(_ string, _ net.Addr, key ssh.PublicKey) error {
 			line, fingerprint = knownhosts.Line([]string{address}, key)+"\n", ssh.FingerprintSHA256(key)
 			return seen

@@ -32,8 +32,9 @@ type Server struct {
 	Bare string // the repository's folder
 
 	t        testing.TB
-	readOnly bool
 	mu       sync.Mutex
+	readOnly bool
+	users    map[string]bool
 }
 
 const repository = "team/fleet.git"
@@ -42,7 +43,7 @@ const repository = "team/fleet.git"
 func New(t testing.TB) *Server {
 	t.Helper()
 	root := t.TempDir()
-	s := &Server{Bare: filepath.Join(root, filepath.FromSlash(repository)), t: t}
+	s := &Server{Bare: filepath.Join(root, filepath.FromSlash(repository)), t: t, users: map[string]bool{User: true, "git": true}}
 	s.run("", "init", "--quiet", "--bare", "--initial-branch=main", s.Bare)
 	for _, c := range []string{"http.receivepack=true", "uploadpack.allowReachableSHA1InWant=true", "gc.auto=0", "receive.autogc=false"} {
 		key, value, _ := strings.Cut(c, "=")
@@ -54,7 +55,7 @@ func New(t testing.TB) *Server {
 		Env: append([]string{"GIT_PROJECT_ROOT=" + root, "GIT_HTTP_EXPORT_ALL=1", "REMOTE_USER=" + User, "PATH=" + os.Getenv("PATH")}, quiet...),
 	}
 	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if user, pass, ok := r.BasicAuth(); !ok || user != User && user != "git" || pass != Password {
+		if !s.knows(r) {
 			w.Header().Set("WWW-Authenticate", `Basic realm="git"`)
 			http.Error(w, "who are you", http.StatusUnauthorized)
 			return
@@ -72,6 +73,24 @@ func New(t testing.TB) *Server {
 	s.URL = server.URL + "/" + repository
 	s.CA = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
 	return s
+}
+
+// knows tells whether a request is signed in: by user and password, or with the password as bearer token.
+func (s *Server) knows(r *http.Request) bool {
+	if r.Header.Get("Authorization") == "Bearer "+Password {
+		return true
+	}
+	user, pass, ok := r.BasicAuth()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return ok && s.users[user] && pass == Password
+}
+
+// Admit lets a further user in, with the same password.
+func (s *Server) Admit(user string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.users[user] = true
 }
 
 // ReadOnly makes the https side refuse pushes as a host does whose token lacks write access: HTTP 403.

@@ -2,8 +2,10 @@ package gitserver
 
 import (
 	"bytes"
+	"crypto"
 	"crypto/ed25519"
 	"crypto/rand"
+	"crypto/rsa"
 	"encoding/pem"
 	"errors"
 	"io"
@@ -23,6 +25,7 @@ import (
 type SSH struct {
 	URL        string // ssh
 	KnownHosts []byte
+	HostKey    ssh.PublicKey
 
 	mu      sync.Mutex
 	allowed map[string]bool // authorized key → may push
@@ -32,7 +35,7 @@ type SSH struct {
 func (s *Server) SSH() *SSH {
 	s.t.Helper()
 	host, _ := Key(s.t)
-	h := &SSH{allowed: map[string]bool{}}
+	h := &SSH{allowed: map[string]bool{}, HostKey: host.PublicKey()}
 	config := &ssh.ServerConfig{PublicKeyCallback: func(_ ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permissions, error) {
 		h.mu.Lock()
 		defer h.mu.Unlock()
@@ -130,11 +133,26 @@ func execute(channel ssh.Channel, command, root, rights string) byte {
 // Key makes an SSH key pair: its signer, and its private half in PEM.
 func Key(t testing.TB) (ssh.Signer, []byte) {
 	t.Helper()
-	_, private, err := ed25519.GenerateKey(rand.Reader)
+	return KeyOf(t, "ed25519", "")
+}
+
+// KeyOf makes a key pair of a kind, ed25519 or rsa, whose private half a passphrase locks unless it is empty.
+func KeyOf(t testing.TB, kind, passphrase string) (ssh.Signer, []byte) {
+	t.Helper()
+	var private crypto.PrivateKey
+	var err error
+	if kind == "rsa" {
+		private, err = rsa.GenerateKey(rand.Reader, 2048)
+	} else {
+		_, private, err = ed25519.GenerateKey(rand.Reader)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
 	block, err := ssh.MarshalPrivateKey(private, "")
+	if passphrase != "" {
+		block, err = ssh.MarshalPrivateKeyWithPassphrase(private, "", []byte(passphrase))
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
