@@ -11,9 +11,7 @@ package bootstrap
 
 import (
 	"bytes"
-	"embed"
 	"fmt"
-	"text/template"
 
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/yaml"
@@ -26,11 +24,6 @@ const Release = "v0.1.0"
 
 // DefaultNamespace is where the components live unless told otherwise.
 const DefaultNamespace = "flux-system"
-
-//go:embed manifests/*.yaml
-var manifests embed.FS
-
-var templates = template.Must(template.ParseFS(manifests, "manifests/*.yaml"))
 
 const componentsHeader = `# The components of Sluice %s, written by "sluice bootstrap". Do not edit: patch them from kustomization.yaml.
 `
@@ -51,13 +44,8 @@ func Components(o Options) ([]byte, error) {
 			}
 			continue
 		}
-		var text bytes.Buffer
-		if err := templates.ExecuteTemplate(&text, part, o); err != nil {
-			return nil, fmt.Errorf("%s: %w", part, err)
-		}
-		if text.Len() > 0 {
-			out.WriteString("---\n")
-			out.Write(text.Bytes())
+		if err := writeManifest(&out, part, o); err != nil {
+			return nil, err
 		}
 	}
 	return out.Bytes(), nil
