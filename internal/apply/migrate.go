@@ -5,9 +5,7 @@ import (
 	"encoding/json"
 	"strings"
 
-	"github.com/fluxcd/pkg/ssa"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 )
 
@@ -25,17 +23,12 @@ func (t target) migrate(ctx context.Context, apiVersion, manager string) (bool, 
 	if err != nil || m == nil {
 		return false, err
 	}
-	u := &unstructured.Unstructured{Object: map[string]any{}}
-	u.SetManagedFields(m.ManagedFields)
-	ops, err := ssa.PatchMigrateToVersion(u, apiVersion)
-	if err != nil || len(ops) == 0 {
-		return false, err
+	entries := speakOf(m.ManagedFields, apiVersion)
+	if entries == nil {
+		return false, nil
 	}
-	patch := make([]patchOp, 0, len(ops)+1)
-	for _, op := range ops {
-		patch = append(patch, patchOp{op.Operation, op.Path, op.Value})
-	}
-	body, err := json.Marshal(append(patch, patchOp{"replace", "/metadata/resourceVersion", m.ResourceVersion}))
+	patch := []patchOp{{"replace", managedFields, entries}, {"replace", "/metadata/resourceVersion", m.ResourceVersion}}
+	body, err := json.Marshal(patch)
 	if err != nil {
 		return false, err
 	}

@@ -6,7 +6,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/fluxcd/pkg/ssa"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -94,16 +93,12 @@ type patchOp struct {
 func (a *Applier) takeOverPatch(p *plan.Plan, it *item) ([]byte, error) {
 	var ops []patchOp
 	if len(it.change.TakeOver) > 0 {
-		var managers []ssa.FieldManager
-		for _, m := range p.Managers() {
-			managers = append(managers, ssa.FieldManager{Name: m.Prefix, OperationType: m.Operation})
-		}
-		entries, err := ssa.PatchReplaceFieldsManagers(it.merged, managers, a.FieldManager)
+		entries, err := absorb(it.merged.GetManagedFields(), p.Managers(), a.FieldManager)
 		if err != nil {
 			return nil, err
 		}
-		for _, e := range entries {
-			ops = append(ops, patchOp{e.Operation, e.Path, e.Value})
+		if entries != nil {
+			ops = append(ops, patchOp{"replace", managedFields, entries})
 		}
 	}
 	for _, l := range it.change.Remove {
