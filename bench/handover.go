@@ -93,8 +93,8 @@ func (o *options) handOvers(ctx context.Context) (done []handOver, err error) {
 	return done, nil
 }
 
-// takeOver ends the engine, starts another in its place, and asks for everything once.
-func (s *scene) takeOver(ctx context.Context, o *options, name, dir string, crds []string) (h handOver, err error) {
+// takeOver ends the engine, starts another in its place, with further flags, and asks for everything once.
+func (s *scene) takeOver(ctx context.Context, o *options, name, dir string, crds []string, flags ...string) (h handOver, err error) {
 	s.peer.Stop()
 	s.peer = nil
 	before, err := s.versions(ctx)
@@ -112,7 +112,7 @@ func (s *scene) takeOver(ctx context.Context, o *options, name, dir string, crds
 	if s.track, err = track(ctx, s.api.Resource(kustomizations).Namespace(home)); err != nil {
 		return h, err
 	}
-	if err := s.start(ctx, name, o.bin, dir, lookOften); err != nil {
+	if err := s.start(ctx, name, o.bin, dir, append(flags, lookOften)...); err != nil {
 		return h, err
 	}
 	if _, err := s.reconcileAll(ctx); err != nil {

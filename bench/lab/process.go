@@ -52,19 +52,22 @@ func programs(name string, s Setup) ([]program, error) {
 	with := func(i int, flags ...string) []string {
 		return append(flags, "--metrics-addr="+addr(i), "--health-addr="+addr(i+1), "--enable-leader-election=false", "--log-level=info")
 	}
+	source := program{filepath.Join(s.Bin, "source-controller"), with(2, storage...)}
+	kustomize := program{filepath.Join(s.Bin, "kustomize-controller"), with(4, s.Flags...)}
 	switch name {
 	case "flux":
-		return []program{
-			{filepath.Join(s.Bin, "source-controller"), with(2, storage...)},
-			{filepath.Join(s.Bin, "kustomize-controller"), with(4, s.Flags...)},
-		}, nil
+		return []program{source, kustomize}, nil
+	case "source-controller":
+		return []program{source}, nil
+	case "kustomize-controller":
+		return []program{kustomize}, nil
 	case "sluice":
 		return []program{{filepath.Join(s.Bin, "sluice"), with(2, append(append([]string{"controller"}, storage...), s.Flags...)...)}}, nil
 	}
 	return nil, fmt.Errorf("no peer is called %q", name)
 }
 
-// StartPeer starts an engine, flux or sluice, and waits until it is healthy.
+// StartPeer starts an engine, flux or sluice, or one of Flux's two controllers, and waits until it is healthy.
 func StartPeer(ctx context.Context, name string, s Setup) (*Peer, error) {
 	if err := os.MkdirAll(filepath.Join(s.Dir, "storage"), 0o755); err != nil {
 		return nil, err
