@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/Azure/azure-sdk-for-go/sdk/security/keyvault/azkeys"
 
 	"github.com/sluice-gitops/sluice/internal/azure/arm"
 	"github.com/sluice-gitops/sluice/internal/azure/identity"
@@ -14,9 +15,11 @@ import (
 
 // vault is an emulated Key Vault with one key, and a developer who may do something with it.
 type vault struct {
-	key  keyvault.KeyID
-	keys *keyvault.Client
-	env  []string // of processes that are to use it
+	key     keyvault.KeyID
+	keys    *keyvault.Client
+	dev     azcore.TokenCredential
+	options azcore.ClientOptions
+	env     []string // of processes that are to use it
 }
 
 // newVault starts one whose developer has the permissions that are named, those to use the key if none is.
@@ -44,7 +47,7 @@ func newVault(t *testing.T, may ...string) *vault {
 	}
 	_, err = manager.EnsureAccess(t.Context(), "sluice", "interop-vault", env.TenantID, env.DeveloperObjectID, may...)
 	check(err)
-	v := &vault{keys: keyvault.New(dev, keyvault.Options{Client: options}), env: []string{
+	v := &vault{keys: keyvault.New(dev, keyvault.Options{Client: options}), dev: dev, options: options, env: []string{
 		"HTTPS_PROXY=http://" + e.Addr(), "SSL_CERT_FILE=" + e.CAFile(), "AZURE_TENANT_ID=" + env.TenantID,
 		"AZURE_CLIENT_ID=" + env.DeveloperClientID, "AZURE_CLIENT_SECRET=" + env.DeveloperSecret,
 	}}
@@ -55,3 +58,18 @@ func newVault(t *testing.T, may ...string) *vault {
 
 // versionless is the key's URL as people write it: whatever version is the newest.
 func (v *vault) versionless() string { return v.key.Vault + "/keys/" + v.key.Name }
+
+// rotate makes a new version of the key, as az keyvault key rotate does, and returns that.
+func (v *vault) rotate(t *testing.T) (version string) {
+	t.Helper()
+	c, err := azkeys.NewClient(v.key.Vault, v.dev, &azkeys.ClientOptions{ClientOptions: v.options})
+	if err != nil {
+		t.Fatal(err)
+	}
+	kty, size := azkeys.KeyTypeRSA, int32(2048)
+	made, err := c.CreateKey(t.Context(), v.key.Name, azkeys.CreateKeyParameters{Kty: &kty, KeySize: &size}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return made.Key.KID.Version()
+}

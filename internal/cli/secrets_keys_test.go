@@ -49,9 +49,7 @@ func TestAFetchedKeyEncryptsWithoutNetworkAndPermission(t *testing.T) {
 	b.must("check", "--online", "--decrypt")
 
 	// The key is rotated: store and file are stale, and whoever looks is told.
-	if _, err := v.keys.CreateKey(t.Context(), v.key, 2048); err != nil {
-		t.Fatal(err)
-	}
+	v.rotate(t)
 	if code, out, errOut := b.sluice("keys", "fetch", "--check"); code != 1 || !strings.Contains(out, "newest version is") {
 		t.Errorf("a stale key: exit %d\n%s%s", code, out, errOut)
 	}

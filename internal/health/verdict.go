@@ -32,9 +32,6 @@ type Verdict struct {
 	Message string
 }
 
-// Healthy says whether the object is done.
-func (v Verdict) Healthy() bool { return v.State == Current }
-
 // Of judges the live object; nil means that id does not exist.
 func Of(id inventory.ID, live *unstructured.Unstructured) Verdict {
 	v := Verdict{ID: id}

@@ -70,7 +70,7 @@ func TestHealthFollowsTheObjectsStatus(t *testing.T) {
 	if _, known := w.cache.Verdict(inventory.ID{Namespace: w.ns, Name: "never", Group: "apps", Kind: "Deployment"}); known {
 		t.Error("a verdict on an object that is not ours")
 	}
-	if v, known := w.cache.Verdict(inventory.ID{Namespace: w.ns, Name: "a", Kind: "ConfigMap"}); !known || !v.Healthy() {
+	if v, known := w.cache.Verdict(inventory.ID{Namespace: w.ns, Name: "a", Kind: "ConfigMap"}); !known || v.State != health.Current {
 		t.Errorf("%+v", v)
 	}
 }

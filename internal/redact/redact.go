@@ -61,9 +61,6 @@ func (r *Redactor) Redact(s string) string {
 	return replace(s, finds)
 }
 
-// Bytes is Redact for byte slices, such as a log line.
-func (r *Redactor) Bytes(b []byte) []byte { return []byte(r.Redact(string(b))) }
-
 // span is a half-open range of byte offsets.
 type span struct{ start, end int }
 

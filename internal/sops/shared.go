@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"fmt"
 	"slices"
-	"time"
 
 	getsops "github.com/getsops/sops/v3"
 )
@@ -77,9 +76,6 @@ func (d *Document) Rewrap(ctx context.Context, k Keyring, o SealOptions, keep fu
 
 // NarrowMetadata changes the rule of what is encrypted; Seal applies it.
 func (d *Document) NarrowMetadata(set func(m *Metadata)) { set(&d.tree.Metadata) }
-
-// Fresh gives the time of last change, for tables.
-func (d *Document) Fresh() time.Time { return d.tree.Metadata.LastModified }
 
 func emptyDocument(path string) error {
 	return sopsFault("011", path, "the file is empty", "there is no document to encrypt", "write the file first")

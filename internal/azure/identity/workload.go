@@ -159,7 +159,7 @@ func (w *Workload) Tokens() int {
 	return len(w.held)
 }
 
-// Claims returns what the service-account token says now: a doctor shows it without an exchange.
+// Claims returns what the service-account token says now. It costs no exchange.
 func (w *Workload) Claims(ctx context.Context) (Claims, error) {
 	token, err := w.cfg.Assertion(ctx)
 	if err != nil {

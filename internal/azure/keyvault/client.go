@@ -125,23 +125,6 @@ func (c *Client) PublicKey(ctx context.Context, id KeyID) (KeyID, *rsa.PublicKey
 	return id, pub, err
 }
 
-// CreateKey makes an RSA key that encrypts and decrypts, or a new version of it, and returns its id with the version. It
-// needs keys/create.
-func (c *Client) CreateKey(ctx context.Context, id KeyID, bits int) (KeyID, error) {
-	err := c.call(ctx, id, opCreate, func(keys *azkeys.Client) error {
-		kty, size := azkeys.KeyTypeRSA, int32(bits)
-		encrypt, decrypt := azkeys.KeyOperationEncrypt, azkeys.KeyOperationDecrypt
-		res, err := keys.CreateKey(ctx, id.Name, azkeys.CreateKeyParameters{
-			Kty: &kty, KeySize: &size, KeyOps: []*azkeys.KeyOperation{&encrypt, &decrypt},
-		}, nil)
-		if err == nil && res.Key != nil && res.Key.KID != nil {
-			id.Version = res.Key.KID.Version()
-		}
-		return err
-	})
-	return id, err
-}
-
 // call runs one operation on the vault of id, once more after a 401 with a renewed credential, and explains what fails.
 func (c *Client) call(ctx context.Context, id KeyID, op operation, do func(*azkeys.Client) error) error {
 	v, err := c.vault(id)

@@ -22,16 +22,12 @@ const (
 	opDecrypt operation = "decrypt"
 	opEncrypt operation = "encrypt"
 	opGet     operation = "get"
-	opCreate  operation = "create"
 )
 
 // permissions are what a principal that does op works with. az's set-policy replaces a principal's permissions, so the
 // list must be whole.
 func (op operation) permissions() string {
-	switch op {
-	case opCreate:
-		return "get list create encrypt decrypt"
-	case opEncrypt:
+	if op == opEncrypt {
 		return "get encrypt decrypt"
 	}
 	return "get decrypt"
@@ -96,12 +92,6 @@ func Denied(err error) bool {
 	var r *Refused
 	return errors.As(err, &r) && (r.Status == http.StatusUnauthorized || r.Status == http.StatusForbidden) &&
 		r.Code != "KeyDisabled" && r.Code != "KeyOperationForbidden"
-}
-
-// NotFound reports whether err says that the vault has no such key or version.
-func NotFound(err error) bool {
-	var r *Refused
-	return errors.As(err, &r) && r.Status == http.StatusNotFound
 }
 
 func classify(f *fault.Fault, status int, code, message string, id KeyID, op operation) {
