@@ -34,6 +34,7 @@ func runScripts(t *testing.T, dir string, more map[string]func(*testscript.TestS
 	commands := map[string]func(*testscript.TestScript, bool, []string){
 		"azure":       cmdAzure,
 		"eventually":  cmdEventually,
+		"githost":     func(ts *testscript.TestScript, _ bool, args []string) { cmdGitHost(t, ts, args) },
 		"killchild":   cmdKillChild,
 		"noplaintext": cmdNoPlaintext,
 		"nothingleft": cmdNothingLeft,
