@@ -98,6 +98,7 @@ func (c *controllerFlags) add(cmd *cobra.Command) {
 	f.StringSliceVar(&o.SSHKexAlgorithms, "ssh-kex-algos", nil, "key exchange algorithms for ssh remotes, the most preferred first")
 	f.StringSliceVar(&o.SSHHostKeyAlgorithms, "ssh-hostkey-algos", nil, "host key algorithms for ssh remotes, the most preferred first")
 	f.StringSliceVar(&c.gates, "feature-gates", nil, "Flux's feature gates, NAME=true or NAME=false")
+	f.StringVar(&o.SOPSVaultConfigMap, "sops-vault-configmap", "", "ConfigMap of RUNTIME_NAMESPACE with the Vault and OpenBao servers to sign in to as a ServiceAccount, and where (its entry config.yaml)")
 	f.StringVar(&o.SOPSAgeSecret, "sops-age-secret", "", "Secret of RUNTIME_NAMESPACE with age keys for Kustomizations whose spec.decryption names no Secret")
 	f.StringArrayVar(&o.OverrideManagers, "override-manager", nil, "field manager, by prefix, that may not change what is applied: its fields are taken over (repeatable)")
 	f.StringVar(&c.early, "custom-apply-stage-kinds", "", "kinds that are applied after definitions and classes and before all others, GROUP/KIND,…")

@@ -29,7 +29,6 @@ const (
 
 var idleFlags = []idleFlag{
 	{"no-remote-bases", "true", "remote bases are always refused"},
-	{"sops-vault-configmap", "", "Vault is signed in to with sops.vault-token of the decryption Secret, not with a ServiceAccount"},
 	{"artifact-digest-algo", "sha256", "artifacts have SHA-256 digests"},
 	{"concurrent-ssa", "4", "the objects of a stage are applied side by side"},
 	{"http-retry", "9", noFetch},

@@ -76,7 +76,7 @@ var fluxFlags = []struct {
 	}, "", ""},
 	{"custom-apply-stage-kinds", "a/b/c", nil, "", "GROUP/KIND"},
 	{"sops-age-secret", "keys", func(o reconcile.Options) bool { return o.SOPSAgeSecret == "keys" }, "", ""},
-	{"sops-vault-configmap", "vaults", nil, "sops.vault-token", ""},
+	{"sops-vault-configmap", "vaults", func(o reconcile.Options) bool { return o.SOPSVaultConfigMap == "vaults" }, "", ""},
 	{"default-decryption-service-account", "x", nil, "", "ObjectLevelWorkloadIdentity=true"},
 	{"default-kubeconfig-service-account", "x", nil, "", "ObjectLevelWorkloadIdentity=true"},
 }

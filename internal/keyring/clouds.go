@@ -51,6 +51,9 @@ func (c Clouds) Renew() {
 	if r, ok := c.Google.(interface{ Renew() }); ok {
 		r.Renew()
 	}
+	if c.Vault != nil {
+		c.Vault.renew()
+	}
 }
 
 // EnvironmentClouds returns the controller's own ways to the key services, as its environment describes them. Nothing is

@@ -184,14 +184,14 @@ func (id *Identity) addAWS(raw []byte) error {
 // addAzure reads a service principal in Flux's naming or as `az ad sp create-for-rbac` prints it.
 func (id *Identity) addAzure(raw []byte, client azcore.ClientOptions) error {
 	var c struct {
-		TenantID          string `json:"tenantId"`
-		ClientID          string `json:"clientId"`
-		ClientSecret      string `json:"clientSecret"`
-		ClientCertificate string `json:"clientCertificate"`
-		AuthorityHost     string `json:"authorityHost"`
-		Tenant            string `json:"tenant"`
-		AppID             string `json:"appId"`
-		Password          string `json:"password"`
+		TenantID     string `json:"tenantId"`
+		ClientID     string `json:"clientId"`
+		ClientSecret string `json:"clientSecret"`
+		azureCertificate
+		AuthorityHost string `json:"authorityHost"`
+		Tenant        string `json:"tenant"`
+		AppID         string `json:"appId"`
+		Password      string `json:"password"`
 	}
 	if yaml.Unmarshal(raw, &c) != nil {
 		return errors.New("it is neither JSON nor YAML")
@@ -202,10 +202,12 @@ func (id *Identity) addAzure(raw []byte, client azcore.ClientOptions) error {
 		}
 		return b
 	}
+	var err error
 	tenant, app, secret := first(c.TenantID, c.Tenant), first(c.ClientID, c.AppID), first(c.ClientSecret, c.Password)
 	switch {
 	case c.ClientCertificate != "":
-		return errors.New("client certificates are not supported yet")
+		id.Azure, err = c.credential(tenant, app, c.AuthorityHost, client)
+		return err
 	case tenant == "" || app == "" || secret == "":
 		return errors.New("tenantId, clientId and clientSecret must all be set")
 	}

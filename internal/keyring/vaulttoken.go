@@ -27,11 +27,12 @@ type VaultToken struct {
 	needList  bool // only where a list allows it
 	plainHTTP bool
 	env       func(string) string // of the server's namespace and certificates
+	signIn    *transit.SignIn     // instead of token
 }
 
 // client returns what speaks with the token. base may be nil.
 func (v *VaultToken) client(base http.RoundTripper) *transit.Client {
-	o := transit.Options{Namespace: v.env("VAULT_NAMESPACE"), Allow: v.allow, NeedList: v.needList, PlainHTTP: v.plainHTTP}
+	o := transit.Options{Namespace: v.env("VAULT_NAMESPACE"), Allow: v.allow, NeedList: v.needList, PlainHTTP: v.plainHTTP, SignIn: v.signIn}
 	if base == nil {
 		t := kms.NewTransport()
 		tlsConfig, err := vaultTLS(v.env)

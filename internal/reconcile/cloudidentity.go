@@ -26,6 +26,7 @@ const (
 // one reconcile to the next.
 type accountClouds struct {
 	google gcp.Endpoints // the zero value: Google's own
+	vault  vaultSignIn
 
 	mu    sync.Mutex
 	known map[string]keyring.Clouds
@@ -49,8 +50,7 @@ func (c *accountClouds) of(name string, sa *corev1.ServiceAccount, request func(
 	var out keyring.Clouds
 	out.AWS, out.AWSErr = awsOf(key, sa, request)
 	out.Google, out.GoogleErr = googleOf(key, sa, c.google, request)
-	out.VaultErr = accountFault("SLU-IDENTITY-094", key, "there is no Vault token", "a ServiceAccount does not sign in to Vault",
-		"put the token into the Secret that spec.decryption.secretRef names, as its entry sops.vault-token")
+	out.Vault, out.VaultErr = c.vault.of(key, request)
 	if c.known == nil || len(c.known) >= maxIdentities {
 		c.known = map[string]keyring.Clouds{}
 	}

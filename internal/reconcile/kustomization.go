@@ -60,10 +60,15 @@ type Kustomizations struct {
 }
 
 func newKustomizations(mgr ctrl.Manager, o Options, r *Revisions, ring *keyring.Ring, watches *live.Cache) *Kustomizations {
+	vault, own := vaultSignIn{}, ownWorkload()
+	if o.SOPSVaultConfigMap != "" {
+		vault = vaultSignIn{mgr.GetAPIReader(), types.NamespacedName{Namespace: o.Namespace, Name: o.SOPSVaultConfigMap}}
+		own.clouds.Vault, own.clouds.VaultErr = vault.own(mgr.GetClient()), nil
+	}
 	return &Kustomizations{
 		Client: mgr.GetClient(), Reader: mgr.GetAPIReader(), Options: o, Revisions: r, Ring: ring,
-		workload: ownWorkload(), appliers: newAppliers(o.Config, mgr.GetRESTMapper(), o.Features.On(MigrateAPIVersion)), live: watches, drifts: newDrifts(), keys: newKeys(mgr.GetAPIReader()),
-		identities: objectIdentities{transport: o.azure, clouds: accountClouds{google: o.cloud.google}},
+		workload: own, appliers: newAppliers(o.Config, mgr.GetRESTMapper(), o.Features.On(MigrateAPIVersion)), live: watches, drifts: newDrifts(), keys: newKeys(mgr.GetAPIReader()),
+		identities: objectIdentities{transport: o.azure, clouds: accountClouds{google: o.cloud.google, vault: vault}},
 		retries:    newBackoff(), memories: map[types.NamespacedName]*memory{},
 	}
 }

@@ -67,6 +67,7 @@ type Options struct {
 
 	WatchConfigsLabelSelector string // ConfigMaps and Secrets whose changes are followed; Flux's label if empty
 
+	SOPSVaultConfigMap    string                    // in Namespace; login paths of Vault servers to sign in to as a ServiceAccount; empty: none
 	SOPSAgeSecret         string                    // in Namespace; its age keys serve where spec.decryption names no Secret
 	OverrideManagers      []string                  // further field managers, by prefix, whose fields become ours
 	CustomApplyStageKinds map[schema.GroupKind]bool // applied after definitions and classes, before everything else

@@ -17,7 +17,7 @@ func ForServicePrincipal(tenant, client, secret string, transport policy.Transpo
 }
 
 type principal struct {
-	cred                      *azidentity.ClientSecretCredential
+	cred                      azcore.TokenCredential
 	tenant, client, authority string
 }
 

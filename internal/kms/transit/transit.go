@@ -39,6 +39,8 @@ type Options struct {
 	// NeedList refuses every address while Allow is empty: a token that was put there for all is not sent to whoever asks.
 	NeedList  bool
 	PlainHTTP bool // allows http without naming the address, as sops does on a person's machine
+	// SignIn gets the tokens, and says alone where they and what they cost may be sent; nil: New's token is used.
+	SignIn *SignIn
 }
 
 // Client speaks to servers with one token. It is safe for concurrent use.
@@ -102,7 +104,7 @@ func (c *Client) post(ctx context.Context, k Key, op string, in, out any) error 
 	if err := c.check(k); err != nil {
 		return err
 	}
-	token, err := c.token(ctx)
+	token, err := c.tokenFor(ctx, k)
 	if err != nil {
 		return about.Unreachable(ctx, err)
 	}
@@ -119,7 +121,17 @@ func (c *Client) post(ctx context.Context, k Key, op string, in, out any) error 
 		return nil
 	}
 	code, kind := classify(status, refusal)
+	if c.opts.SignIn != nil && (kind == kms.Unauthenticated || kind == kms.Forbidden) {
+		c.opts.SignIn.forget(k.Address) // it may have been revoked, or lack what its role was given since
+	}
 	return about.Refusal(status, code, kind)
+}
+
+func (c *Client) tokenFor(ctx context.Context, k Key) (string, error) {
+	if c.opts.SignIn != nil {
+		return c.opts.SignIn.token(ctx, c, k)
+	}
+	return c.token(ctx)
 }
 
 // check refuses what must not be sent a token.
@@ -135,6 +147,9 @@ func (c *Client) check(k Key) error {
 			return about.Malformed("the document's engine_path or key_name is not one", "it would change what is asked of the server",
 				"correct engine_path and key_name")
 		}
+	}
+	if c.opts.SignIn != nil {
+		return nil // asked when the token is: an address that is not in its list gets none
 	}
 	origin := u.Scheme + "://" + u.Host
 	if c.opts.NeedList && len(c.opts.Allow) == 0 {
