@@ -70,7 +70,7 @@ func (b *bootstrapFlags) add(cmd *cobra.Command) {
 	f.BoolVar(&b.submodules, "recurse-submodules", false, "let the cluster fetch the repository's Git submodules too")
 	b.components.add(f)
 	f.BoolVar(&b.tokenAuth, "token-auth", false, "let the cluster sign in with the token instead of an SSH deploy key")
-	f.BoolVar(&b.replaceFlux, "replace-flux", false, "replace the source- and kustomize-controller of a cluster that runs Flux")
+	f.BoolVar(&b.replaceFlux, "replace-flux", false, "replace Flux's kustomize-controller, and its source-controller where nothing but Git repositories needs it")
 	f.BoolVar(&b.export, "export", false, "print the files that would be written, and change nothing")
 	f.BoolVarP(&b.silent, "silent", "s", false, "don't ask: a deploy key is taken for registered, an unknown SSH host key for genuine")
 	f.StringVar(&b.authorName, "author-name", "Sluice", "author of the commit")

@@ -49,7 +49,7 @@ func newInstall(s Streams) *cobra.Command {
 	kube.add(cmd, s.Env)
 	f := cmd.Flags()
 	f.BoolVar(&export, "export", false, "print the manifests instead of applying them")
-	f.BoolVar(&replace, "replace-flux", false, "replace the source- and kustomize-controller of a cluster that runs Flux")
+	f.BoolVar(&replace, "replace-flux", false, "replace Flux's kustomize-controller, and its source-controller where nothing but Git repositories needs it")
 	components.add(f)
 	return cmd
 }

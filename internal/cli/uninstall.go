@@ -16,7 +16,8 @@ func newUninstall(s Streams) *cobra.Command {
 	var keep, silent, dry bool
 	cmd := &cobra.Command{Use: "uninstall", Short: "Take Sluice out of a cluster and leave what it applied", Args: none,
 		Long: `Uninstall deletes the controller, then the finalizers of its objects, then roles, definitions and the namespace. Nothing
-is pruned: what the controller applied stays, except what lives in the namespace that is deleted.
+is pruned: what the controller applied stays, except what lives in the namespace that is deleted. Beside controllers of
+Flux, --keep-namespace takes the controller and its own rights alone; definitions and objects stay for who follows.
 
 ` + exitCodes,
 		RunE: func(c *cobra.Command, _ []string) error {

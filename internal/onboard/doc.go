@@ -6,6 +6,6 @@
 // before anything is synced: a patch that enables decryption is in force before the first encrypted file is met.
 //
 // It joins package bootstrap, which writes the manifests, with gitpush, which brings them into the repository. It never
-// deletes what the controllers applied, replaces Flux's controllers only when it is told to, and believes nothing but
-// what the cluster reports at the pushed revision.
+// deletes what the controllers applied, replaces Flux's controllers only when it is told to, keeps source-controller where
+// something needs it (takeover.go), and believes nothing but what the cluster reports at the pushed revision.
 package onboard

@@ -3,7 +3,8 @@
 //	source → render → plan → apply → health → status
 //
 // and it contains none of their work. GitRepositories (gitrepository.go) turns remotes into revisions and publishes
-// them in process through Revisions; Kustomizations (kustomization.go) takes a revision through the pipeline
+// them in process through Revisions, unless Flux's source-controller does (git_mode.go); the artifacts of other controllers
+// are read by externalSources (sources_external.go). Kustomizations (kustomization.go) takes a revision through the pipeline
 // (pipeline.go) and tells in the object's status what happened.
 //
 // Nothing that waits holds a worker: a Kustomization whose objects are not healthy yet, whose dependency is not ready
