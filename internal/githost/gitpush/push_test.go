@@ -103,6 +103,16 @@ func TestCommitKeepsEverythingElse(t *testing.T) {
 	if err != nil || string(data) != "b" {
 		t.Errorf("the new head shows %q, %v", data, err)
 	}
+	var walked []string
+	err = fs.WalkDir(res.Head.Files(), ".", func(name string, e fs.DirEntry, err error) error {
+		if err == nil && !e.IsDir() {
+			walked = append(walked, name)
+		}
+		return err
+	})
+	if got := strings.Join(walked, " "); err != nil || got != "docs/x gitops/aks/a.yaml gitops/aks/b.yaml gitops-2/z gitops.txt" {
+		t.Errorf("walked %s, %v", got, err)
+	}
 	entries, _, err := res.Head.Tree().ReadDir("gitops/aks")
 	if err != nil || len(entries) != 2 {
 		t.Errorf("%v, %v", entries, err)

@@ -4,7 +4,9 @@ import (
 	"errors"
 	"io/fs"
 	"path"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/filemode"
@@ -16,7 +18,7 @@ import (
 // Tree shows the head's files to the stages; symbolic links and submodules are left out, as from every source.Tree.
 func (h *Head) Tree() source.Tree { return tree{h} }
 
-// Files lets single files of the head be read.
+// Files lets the head be walked and its files be read whole.
 func (h *Head) Files() fs.FS { return files{h} }
 
 type tree struct{ head *Head }
@@ -93,7 +95,45 @@ func (f files) ReadFile(name string) ([]byte, error) {
 	return data, err
 }
 
-// Open implements fs.FS, for ReadFile's sake only.
+// ReadDir implements fs.ReadDirFS.
+func (f files) ReadDir(name string) ([]fs.DirEntry, error) {
+	entries, _, err := tree(f).ReadDir(name)
+	if err != nil {
+		return nil, err
+	}
+	list := make([]fs.DirEntry, len(entries))
+	for i, e := range entries {
+		list[i] = fs.FileInfoToDirEntry(info{e})
+	}
+	slices.SortFunc(list, func(a, b fs.DirEntry) int { return strings.Compare(a.Name(), b.Name()) })
+	return list, nil
+}
+
+// Stat implements fs.StatFS, so that fs.WalkDir works.
+func (f files) Stat(name string) (fs.FileInfo, error) {
+	e, err := f.head.entry(name)
+	if err != nil {
+		return nil, err
+	}
+	return info{source.Entry{Name: path.Base(name), Dir: e.Mode == filemode.Dir}}, nil
+}
+
+// Open implements fs.FS; files are read whole, with ReadFile.
 func (f files) Open(name string) (fs.File, error) {
 	return nil, &fs.PathError{Op: "open", Path: name, Err: errors.ErrUnsupported}
+}
+
+// info is what a tree knows of an entry: neither its size nor when it was changed.
+type info struct{ entry source.Entry }
+
+func (i info) Name() string       { return i.entry.Name }
+func (i info) Size() int64        { return 0 }
+func (i info) ModTime() time.Time { return time.Time{} }
+func (i info) IsDir() bool        { return i.entry.Dir }
+func (i info) Sys() any           { return nil }
+func (i info) Mode() fs.FileMode {
+	if i.entry.Dir {
+		return fs.ModeDir | 0o755
+	}
+	return 0o644
 }
