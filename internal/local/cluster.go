@@ -12,7 +12,7 @@ import (
 	"sync"
 	"time"
 
-	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
@@ -136,11 +136,11 @@ func adminConfig(d state.Dir) (*rest.Config, error) {
 
 // serverVersion asks the API server for its version, such as v1.36.3.
 func serverVersion(cfg *rest.Config) string {
-	c, err := kubernetes.NewForConfig(cfg)
+	c, err := discovery.NewDiscoveryClientForConfig(cfg)
 	if err != nil {
 		return ""
 	}
-	v, err := c.Discovery().ServerVersion()
+	v, err := c.ServerVersion()
 	if err != nil {
 		return ""
 	}
@@ -155,11 +155,11 @@ func issuerDocument(d state.Dir) func(ctx context.Context, path string) ([]byte,
 		if err != nil {
 			return nil, err
 		}
-		c, err := kubernetes.NewForConfig(cfg)
+		c, err := discovery.NewDiscoveryClientForConfig(cfg)
 		if err != nil {
 			return nil, err
 		}
-		return c.Discovery().RESTClient().Get().AbsPath(path).DoRaw(ctx)
+		return c.RESTClient().Get().AbsPath(path).DoRaw(ctx)
 	}
 }
 

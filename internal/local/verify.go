@@ -6,7 +6,7 @@ import (
 	"net"
 	"time"
 
-	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/discovery"
 
 	"github.com/sluice-gitops/sluice/internal/event"
 	"github.com/sluice-gitops/sluice/internal/local/state"
@@ -49,9 +49,9 @@ func apiReady(ctx context.Context, d state.Dir) error {
 		return err
 	}
 	cfg.Timeout = 2 * time.Second
-	c, err := kubernetes.NewForConfig(cfg)
+	c, err := discovery.NewDiscoveryClientForConfig(cfg)
 	if err != nil {
 		return err
 	}
-	return c.Discovery().RESTClient().Get().AbsPath("/readyz").Do(ctx).Error()
+	return c.RESTClient().Get().AbsPath("/readyz").Do(ctx).Error()
 }

@@ -8,7 +8,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/client-go/kubernetes"
 	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/tools/record"
 	"k8s.io/client-go/tools/reference"
@@ -28,9 +27,9 @@ type recorder struct {
 }
 
 // newRecorder returns a recorder that writes under the given component name; stop ends its goroutines.
-func newRecorder(c kubernetes.Interface, scheme *runtime.Scheme, component, group string) (r recorder, stop func()) {
+func newRecorder(c typedcorev1.EventsGetter, scheme *runtime.Scheme, component, group string) (r recorder, stop func()) {
 	b := record.NewBroadcaster()
-	b.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: c.CoreV1().Events("")})
+	b.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: c.Events("")})
 	events := b.NewRecorder(scheme, corev1.EventSource{Component: component})
 	return recorder{events, scheme, component, group, nil}, b.Shutdown
 }

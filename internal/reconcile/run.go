@@ -19,8 +19,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
-	"k8s.io/client-go/kubernetes"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -122,13 +122,13 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	clientset, err := kubernetes.NewForConfig(o.Config)
+	events, err := typedcorev1.NewForConfig(o.Config)
 	if err != nil {
 		return err
 	}
-	sourceEvents, stopSource := newRecorder(clientset, mgr.GetScheme(), "source-controller", sourcev1.GroupVersion.Group)
+	sourceEvents, stopSource := newRecorder(events, mgr.GetScheme(), "source-controller", sourcev1.GroupVersion.Group)
 	defer stopSource()
-	applyEvents, stopApply := newRecorder(clientset, mgr.GetScheme(), "kustomize-controller", kustomizev1.GroupVersion.Group)
+	applyEvents, stopApply := newRecorder(events, mgr.GetScheme(), "kustomize-controller", kustomizev1.GroupVersion.Group)
 	defer stopApply()
 
 	if n := newNotifier(o.EventsAddr, o.Log); n != nil {

@@ -12,7 +12,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/client-go/kubernetes"
+	typedappsv1 "k8s.io/client-go/kubernetes/typed/apps/v1"
+	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/clientcmd"
@@ -36,24 +37,29 @@ type Config struct {
 
 // Agent keeps the Deployment's process as the Deployment asks.
 type Agent struct {
-	cfg    Config
-	client kubernetes.Interface
-	wake   chan struct{}
+	cfg  Config
+	apps typedappsv1.AppsV1Interface // of the two groups that are watched, not all of Kubernetes
+	core typedcorev1.CoreV1Interface
+	wake chan struct{}
 }
 
 // New prepares an agent; Run does the work.
 func New(cfg Config) (*Agent, error) {
-	c, err := kubernetes.NewForConfig(cfg.Admin)
+	apps, err := typedappsv1.NewForConfig(cfg.Admin)
 	if err != nil {
 		return nil, err
 	}
-	return &Agent{cfg: cfg, client: c, wake: make(chan struct{}, 1)}, nil
+	core, err := typedcorev1.NewForConfig(cfg.Admin)
+	if err != nil {
+		return nil, err
+	}
+	return &Agent{cfg: cfg, apps: apps, core: core, wake: make(chan struct{}, 1)}, nil
 }
 
 // Run watches and obeys until ctx ends, then ends the process.
 func (a *Agent) Run(ctx context.Context) {
-	deployments := a.watch(ctx, a.client.AppsV1().RESTClient(), "deployments", &appsv1.Deployment{})
-	accounts := a.watch(ctx, a.client.CoreV1().RESTClient(), "serviceaccounts", &corev1.ServiceAccount{})
+	deployments := a.watch(ctx, a.apps.RESTClient(), "deployments", &appsv1.Deployment{})
+	accounts := a.watch(ctx, a.core.RESTClient(), "serviceaccounts", &corev1.ServiceAccount{})
 	cache.WaitForCacheSync(ctx.Done(), deployments.HasSynced, accounts.HasSynced)
 
 	running, stop := "", func() {}
@@ -115,7 +121,7 @@ func (a *Agent) run(ctx context.Context, pod *Pod) (stop func()) {
 		defer close(done)
 		tokens := a.tokens(pod)
 		ready := func() error { return a.prepare(ctx, tokens) }
-		go renew(ctx, a.client, a.cfg.Log, tokens)
+		go renew(ctx, a.core, a.cfg.Log, tokens)
 		process.Keep(ctx, 5*time.Second, func() (process.Spec, error) {
 			if err := ready(); err != nil {
 				return process.Spec{}, err
@@ -145,7 +151,7 @@ func (a *Agent) prepare(ctx context.Context, tokens []*token) error {
 		}
 	}
 	for _, t := range tokens {
-		if err := t.write(ctx, a.client, time.Now()); err != nil {
+		if err := t.write(ctx, a.core, time.Now()); err != nil {
 			return err
 		}
 	}

@@ -9,7 +9,7 @@ import (
 
 	authv1 "k8s.io/api/authentication/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/kubernetes"
+	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 
 	"github.com/sluice-gitops/sluice/internal/local/state"
 )
@@ -29,14 +29,14 @@ type token struct {
 
 // write asks the API server for a token and replaces the file atomically. The next one is due at 80 % of the life that
 // the server granted, as with the kubelet.
-func (t *token) write(ctx context.Context, c kubernetes.Interface, now time.Time) error {
+func (t *token) write(ctx context.Context, c typedcorev1.ServiceAccountsGetter, now time.Time) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	req := &authv1.TokenRequest{Spec: authv1.TokenRequestSpec{ExpirationSeconds: &t.expiration}}
 	if t.audience != "" {
 		req.Spec.Audiences = []string{t.audience}
 	}
-	got, err := c.CoreV1().ServiceAccounts(Namespace).CreateToken(ctx, Name, req, metav1.CreateOptions{})
+	got, err := c.ServiceAccounts(Namespace).CreateToken(ctx, Name, req, metav1.CreateOptions{})
 	if err != nil {
 		return fmt.Errorf("token for %s: %w", t.path, err)
 	}
@@ -55,7 +55,7 @@ func (t *token) due(now time.Time) bool {
 }
 
 // renew keeps tokens valid until ctx ends.
-func renew(ctx context.Context, c kubernetes.Interface, log *slog.Logger, tokens []*token) {
+func renew(ctx context.Context, c typedcorev1.ServiceAccountsGetter, log *slog.Logger, tokens []*token) {
 	tick := time.NewTicker(5 * time.Second)
 	defer tick.Stop()
 	for {
