@@ -4,13 +4,13 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 
 	"github.com/sluice-gitops/sluice/internal/azure/keyvault"
+	"github.com/sluice-gitops/sluice/internal/lazyregexp"
 )
 
 type azPolicy = policy.Policy
@@ -112,7 +112,7 @@ func gatherAzure(ctx context.Context, o Options, f *Facts) {
 	gatherARMVaults(ctx, o, f, subscriptions)
 }
 
-var inGroup = regexp.MustCompile(`(?i)/resourceGroups/([^/]+)/`)
+var inGroup = lazyregexp.New(`(?i)/resourceGroups/([^/]+)/`)
 
 func groupOf(id string) string {
 	if m := inGroup.FindStringSubmatch(id); m != nil {
@@ -262,7 +262,7 @@ func (a *AzureFacts) vaultOf(id keyvault.KeyID) *Vault {
 }
 
 // challenge finds the tenant in a vault's WWW-Authenticate.
-var challenge = regexp.MustCompile(`authorization(?:_uri)?="https://[^/"]+/([^/"]+)`)
+var challenge = lazyregexp.New(`authorization(?:_uri)?="https://[^/"]+/([^/"]+)`)
 
 // gatherVaults asks each vault that a document names without a token: whoever answers with a challenge is there.
 func gatherVaults(ctx context.Context, o Options, f *Facts) {

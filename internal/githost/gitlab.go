@@ -4,8 +4,9 @@ import (
 	"context"
 	"net/http"
 	"net/url"
-	"regexp"
 	"strconv"
+
+	"github.com/sluice-gitops/sluice/internal/lazyregexp"
 )
 
 // gitLab is gitlab.com, or a server of one's own. Its client library would take google/cel-go to another version than
@@ -88,7 +89,7 @@ func (h *gitLab) Ensure(ctx context.Context, r Repository) (Found, error) {
 	return Found{HTTPS: p.HTTP, SSH: sshURL(p.SSH), Created: missing}, nil
 }
 
-var notInUser = regexp.MustCompile(`[^A-Za-z0-9_.+-]`)
+var notInUser = lazyregexp.New(`[^A-Za-z0-9_.+-]`)
 
 // gitLabAccess are the levels that a group can be given, by GitLab's names.
 var gitLabAccess = map[string]int{"guest": 10, "reporter": 20, "developer": 30, "maintain": 40, "maintainer": 40}

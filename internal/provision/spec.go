@@ -14,12 +14,12 @@ import (
 	"crypto/sha256"
 	"encoding/base32"
 	"fmt"
-	"regexp"
 	"strings"
 
 	"github.com/sluice-gitops/sluice/internal/azure/arm"
 	"github.com/sluice-gitops/sluice/internal/azure/cloud"
 	"github.com/sluice-gitops/sluice/internal/fault"
+	"github.com/sluice-gitops/sluice/internal/lazyregexp"
 )
 
 // Audience is what a service account's token must be made out to for Entra ID to take it.
@@ -104,15 +104,15 @@ func (s Spec) federation(issuer string) arm.Federation {
 var names = []struct {
 	what, flag string
 	of         func(Spec) string
-	rule       *regexp.Regexp
+	rule       *lazyregexp.Regexp
 	words      string
 }{
-	{"resource group", "--resource-group", func(s Spec) string { return s.Group }, regexp.MustCompile(`^[\p{L}\p{N}_().-]{0,89}[\p{L}\p{N}_()-]$`), "1 to 90 letters, digits, _ ( ) . and -, and no . at the end"},
-	{"cluster", "--cluster", func(s Spec) string { return s.Cluster }, regexp.MustCompile(`^[a-zA-Z0-9]$|^[a-zA-Z0-9][a-zA-Z0-9_-]{0,61}[a-zA-Z0-9]$`), "1 to 63 letters, digits, _ and -"},
-	{"identity", "--identity", func(s Spec) string { return s.Identity }, regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_-]{2,127}$`), "3 to 128 letters, digits, _ and -"},
-	{"vault", "--vault", func(s Spec) string { return s.Vault }, regexp.MustCompile(`^[a-zA-Z](-?[a-zA-Z0-9]){2,23}$`), "3 to 24 letters, digits and single hyphens, a letter first"},
-	{"key", "--key", func(s Spec) string { return s.Key }, regexp.MustCompile(`^[0-9a-zA-Z-]{1,127}$`), "1 to 127 letters, digits and -"},
-	{"namespace and service account", "--namespace and --service-account", func(s Spec) string { return s.Namespace + "-" + s.ServiceAccount }, regexp.MustCompile(`^[a-z0-9][a-z0-9-]{2,119}$`), "lower-case letters, digits and -, 119 together"},
+	{"resource group", "--resource-group", func(s Spec) string { return s.Group }, lazyregexp.New(`^[\p{L}\p{N}_().-]{0,89}[\p{L}\p{N}_()-]$`), "1 to 90 letters, digits, _ ( ) . and -, and no . at the end"},
+	{"cluster", "--cluster", func(s Spec) string { return s.Cluster }, lazyregexp.New(`^[a-zA-Z0-9]$|^[a-zA-Z0-9][a-zA-Z0-9_-]{0,61}[a-zA-Z0-9]$`), "1 to 63 letters, digits, _ and -"},
+	{"identity", "--identity", func(s Spec) string { return s.Identity }, lazyregexp.New(`^[a-zA-Z0-9][a-zA-Z0-9_-]{2,127}$`), "3 to 128 letters, digits, _ and -"},
+	{"vault", "--vault", func(s Spec) string { return s.Vault }, lazyregexp.New(`^[a-zA-Z](-?[a-zA-Z0-9]){2,23}$`), "3 to 24 letters, digits and single hyphens, a letter first"},
+	{"key", "--key", func(s Spec) string { return s.Key }, lazyregexp.New(`^[0-9a-zA-Z-]{1,127}$`), "1 to 127 letters, digits and -"},
+	{"namespace and service account", "--namespace and --service-account", func(s Spec) string { return s.Namespace + "-" + s.ServiceAccount }, lazyregexp.New(`^[a-z0-9][a-z0-9-]{2,119}$`), "lower-case letters, digits and -, 119 together"},
 }
 
 // check refuses names that Azure would refuse, all at once.

@@ -3,11 +3,11 @@ package keyvault
 import (
 	"fmt"
 	"net/url"
-	"regexp"
 	"strings"
 
 	"github.com/sluice-gitops/sluice/internal/azure/cloud"
 	"github.com/sluice-gitops/sluice/internal/fault"
+	"github.com/sluice-gitops/sluice/internal/lazyregexp"
 )
 
 // KeyID names a key: https://<vault host>/keys/<name>[/<version>]. An empty version means the current one.
@@ -19,8 +19,8 @@ type KeyID struct {
 
 // Names and versions as Key Vault has them (about-keys-secrets-certificates.md).
 var (
-	keyName    = regexp.MustCompile(`^[0-9a-zA-Z-]{1,127}$`)
-	keyVersion = regexp.MustCompile(`^[0-9a-zA-Z]{1,64}$`)
+	keyName    = lazyregexp.New(`^[0-9a-zA-Z-]{1,127}$`)
+	keyVersion = lazyregexp.New(`^[0-9a-zA-Z]{1,64}$`)
 )
 
 // ParseKeyID reads a key URL as sops's --azure-kv takes it. Its error is a fault of hop "usage".
