@@ -2,13 +2,10 @@ package doctor
 
 import (
 	"bytes"
-	"context"
 	"crypto/rsa"
-	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
-	"math/big"
 	"net/http"
 	"slices"
 	"strings"
@@ -32,7 +29,7 @@ func (w *world) heal() {
 	w.sign, w.answer, w.clock, w.webhook, w.authority, w.audience = nil, nil, 0, true, "", ""
 	lock.Unlock()
 	w.azure.SetThrottle(nil)
-	w.azure.SetIssuerBackend(w.documents)
+	w.azure.SetIssuerBackend(w.issuer.Documents)
 	w.healAzure()
 	w.push(map[string]string{"secret.yaml": w.sealedIn(w.cloud), "kustomization.yaml": listed})
 	for _, o := range []client.Object{w.repository(), w.kustomization(), w.account("kustomize-controller"), w.deployment()} {
@@ -197,17 +194,6 @@ func (w *world) inject(p *corev1.Pod, clientID, tenant string) {
 	}}})
 }
 
-// documents are what the cluster's API server publishes.
-func (w *world) documents(_ context.Context, path string) ([]byte, error) {
-	b64 := base64.RawURLEncoding.EncodeToString
-	issuer := w.azure.Env().IssuerURL
-	return json.Marshal(map[string]any{
-		"/.well-known/openid-configuration": object{"issuer": issuer, "jwks_uri": issuer + "openid/v1/jwks"},
-		"/openid/v1/jwks": object{"keys": []any{object{"kty": "RSA", "use": "sig", "alg": "RS256", "kid": "k1",
-			"n": b64(w.privateKey.N.Bytes()), "e": b64(big.NewInt(int64(w.privateKey.E)).Bytes())}}},
-	}[path])
-}
-
 // token signs a token of the API server's anew, as the emulated cluster.
 func (w *world) token(real string) string {
 	claims := jwt.MapClaims{}
@@ -221,9 +207,9 @@ func (w *world) token(real string) string {
 	sign := w.sign
 	lock.Unlock()
 	if sign != nil {
-		return sign(header, claims, w.privateKey)
+		return sign(header, claims, w.issuer.Key)
 	}
-	return signed(header, object(claims), w.privateKey)
+	return signed(header, object(claims), w.issuer.Key)
 }
 
 func signed(header, claims object, key *rsa.PrivateKey) string {

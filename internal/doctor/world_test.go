@@ -1,17 +1,10 @@
 package doctor
 
 import (
-	"context"
-	"crypto/rand"
 	"crypto/rsa"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"net/http"
-	"net/http/httptest"
-	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -35,9 +28,10 @@ import (
 	"github.com/sluice-gitops/sluice/internal/crds"
 	"github.com/sluice-gitops/sluice/internal/emulator"
 	"github.com/sluice-gitops/sluice/internal/keyring"
-	"github.com/sluice-gitops/sluice/internal/local/githttp"
 	"github.com/sluice-gitops/sluice/internal/sops"
 	"github.com/sluice-gitops/sluice/internal/testkit"
+	"github.com/sluice-gitops/sluice/internal/testkit/azureserver"
+	"github.com/sluice-gitops/sluice/internal/testkit/gitops"
 )
 
 func TestMain(m *testing.M) { testkit.Main(m) }
@@ -53,17 +47,18 @@ const (
 // world is a whole chain: a namespace of a real API server, a Git host, and an emulated Azure, all in this process. What
 // kubelet, webhook and Deployment controller would do is done by settle.
 type world struct {
-	t          *testing.T
-	client     client.Client
-	ns         string
-	azure      *emulator.Emulator
-	http       *http.Client
-	dev        azcore.TokenCredential
-	id         Identity
-	url, work  string
-	key        keyvault.KeyID
-	sealed     string // secret.yaml as it stands in Git
-	privateKey *rsa.PrivateKey
+	t      *testing.T
+	client client.Client
+	ns     string
+	azure  *azureserver.Server
+	issuer *azureserver.Issuer
+	repo   *gitops.Repository
+	http   *http.Client
+	dev    azcore.TokenCredential
+	id     Identity
+	url    string
+	key    keyvault.KeyID
+	sealed string // secret.yaml as it stands in Git
 
 	// What a test breaks.
 	cloud     cloud.Cloud                                             // that the chain is in
@@ -81,9 +76,6 @@ func newWorld(t *testing.T) *world {
 	env := testkit.Cluster(t)
 	testkit.InstallCRDs(t, env, crds.YAML())
 	w := &world{t: t, ns: testkit.Namespace(t, env), webhook: true, cloud: cloud.Public}
-	var err error
-	w.privateKey, err = rsa.GenerateKey(rand.Reader, 2048)
-	w.must(err)
 	w.client = w.as(env.Config, "")
 	w.startAzure()
 	w.startGit()
@@ -112,27 +104,11 @@ func (w *world) must(err error) {
 }
 
 func (w *world) startAzure() {
-	e, err := emulator.Open(emulator.Options{Dir: w.t.TempDir(), Clock: func() time.Time { return time.Now().Add(w.clock) }})
-	w.must(err)
-	ctx, stop := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- e.Serve(ctx) }()
-	w.t.Cleanup(func() {
-		w.http.CloseIdleConnections()
-		stop()
-		if err := <-done; err != nil {
-			w.t.Error(err)
-		}
-	})
-	pem, err := os.ReadFile(e.CAFile())
-	w.must(err)
-	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(pem)
-	w.azure = e
-	w.http = &http.Client{Transport: intercepting{w, &http.Transport{
-		Proxy: http.ProxyURL(&url.URL{Scheme: "http", Host: e.Addr()}), TLSClientConfig: &tls.Config{RootCAs: roots},
-	}}}
-	v := e.Env()
+	w.azure = azureserver.New(w.t, emulator.Options{Clock: func() time.Time { return time.Now().Add(w.clock) }})
+	w.issuer = w.azure.Issuer(w.t)
+	w.http = &http.Client{Transport: intercepting{w, w.azure.HTTP.Transport}}
+	v := w.azure.Env()
+	var err error
 	w.dev, err = identity.ForServicePrincipal(v.TenantID, v.DeveloperClientID, v.DeveloperSecret, w.http)
 	w.must(err)
 }
@@ -140,7 +116,7 @@ func (w *world) startAzure() {
 // intercepting lets a test answer in Azure's place.
 type intercepting struct {
 	w    *world
-	next *http.Transport
+	next http.RoundTripper
 }
 
 func (i intercepting) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -155,42 +131,22 @@ func (i intercepting) RoundTrip(r *http.Request) (*http.Response, error) {
 	return i.next.RoundTrip(r)
 }
 
-func (i intercepting) CloseIdleConnections() { i.next.CloseIdleConnections() }
-
 func (w *world) startGit() {
-	root := w.t.TempDir()
-	w.must(githttp.Init(w.t.Context(), filepath.Join(root, "app.git"), "main"))
-	handler, err := githttp.Handler(root, nil)
-	w.must(err)
-	server := httptest.NewServer(handler)
-	w.t.Cleanup(server.Close)
-	w.url, w.work = server.URL+"/app.git", filepath.Join(w.t.TempDir(), "work")
-	w.git("clone", "-q", w.url, w.work)
-}
-
-func (w *world) git(args ...string) {
-	w.t.Helper()
-	cmd := exec.Command("git", append([]string{"-c", "user.name=Ada", "-c", "user.email=ada@example.com"}, args...)...)
-	if args[0] != "clone" {
-		cmd.Dir = w.work
-	}
-	if out, err := cmd.CombinedOutput(); err != nil {
-		w.t.Fatalf("git %s: %v\n%s", strings.Join(args, " "), err, out)
-	}
+	w.repo = gitops.NewRepository(w.t, nil)
+	w.url = w.repo.URL
 }
 
 // push makes the repository hold these files under apps/, and nothing else.
 func (w *world) push(files map[string]string) {
 	w.t.Helper()
-	dir := filepath.Join(w.work, "apps")
+	dir := filepath.Join(w.repo.Work, "apps")
 	w.must(os.RemoveAll(dir))
 	w.must(os.MkdirAll(dir, 0o755))
 	for name, content := range files {
 		w.must(os.WriteFile(filepath.Join(dir, name), []byte(content), 0o644))
 	}
-	w.git("add", "-A")
-	w.git("commit", "-q", "--allow-empty", "-m", "change")
-	w.git("push", "-q", "origin", "HEAD:main")
+	w.repo.Commit(nil)
+	w.repo.Push()
 }
 
 func (w *world) group() string {

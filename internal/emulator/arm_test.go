@@ -178,7 +178,7 @@ func TestDeletedVaultsKeepNameAndKeysUntilPurged(t *testing.T) {
 	const deleted = "/providers/Microsoft.KeyVault/locations/westeurope/deletedVaults/sample"
 	uri := dig(a.mustARM("GET", vaultPath+"/keys/sops", nil), "properties", "keyUriWithVersion")
 	a.mustARM("DELETE", vaultPath, nil)
-	if _, err := a.http.Get("https://sample.vault.azure.net/keys"); err == nil || !strings.Contains(err.Error(), "Bad Gateway") {
+	if _, err := a.HTTP.Get("https://sample.vault.azure.net/keys"); err == nil || !strings.Contains(err.Error(), "Bad Gateway") {
 		// A kept connection may still reach the service, which then knows no vault.
 		if r := a.do("GET", "https://sample.vault.azure.net/keys", "", nil); r.status != 404 {
 			t.Errorf("a deleted vault answers %d", r.status)

@@ -2,15 +2,10 @@ package emulator_test
 
 import (
 	"bytes"
-	"context"
 	"crypto/rand"
 	"crypto/rsa"
-	"crypto/tls"
-	"crypto/x509"
-	"encoding/base64"
 	"encoding/json"
 	"io"
-	"math/big"
 	"net/http"
 	"net/url"
 	"os"
@@ -28,6 +23,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/sluice-gitops/sluice/internal/emulator"
+	"github.com/sluice-gitops/sluice/internal/testkit/azureserver"
 )
 
 const (
@@ -46,67 +42,22 @@ var clusterKey = sync.OnceValue(func() *rsa.PrivateKey {
 
 // azure is a serving emulator with clients that reach it as Azure's own do: by proxy and CA alone.
 type azure struct {
-	*emulator.Emulator
+	*azureserver.Server
 	t      *testing.T
-	http   *http.Client
-	stop   func()
 	token  string // developer's, for management.azure.com; fetched at the first use
 	tokens sync.Mutex
 }
 
 func start(t *testing.T, o emulator.Options) *azure {
 	t.Helper()
-	if o.Dir == "" {
-		o.Dir = t.TempDir()
-	}
-	e, err := emulator.Open(o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	a := &azure{Emulator: e, t: t, http: clientOf(t, e)}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- e.Serve(ctx) }()
-	a.stop = sync.OnceFunc(func() {
-		a.http.CloseIdleConnections()
-		cancel()
-		if err := <-done; err != nil {
-			t.Errorf("Serve: %v", err)
-		}
-	})
-	t.Cleanup(a.stop)
-	e.SetIssuerBackend(clusterDocuments(e.Env().IssuerURL))
+	a := &azure{Server: azureserver.New(t, o), t: t}
+	a.SetIssuerBackend(cluster(a.Env().IssuerURL).Documents)
 	return a
 }
 
-func clientOf(t *testing.T, e *emulator.Emulator) *http.Client {
-	t.Helper()
-	pem, err := os.ReadFile(e.CAFile())
-	if err != nil {
-		t.Fatal(err)
-	}
-	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM(pem) {
-		t.Fatal("the CA file holds no certificate")
-	}
-	return &http.Client{Transport: &http.Transport{
-		Proxy:             http.ProxyURL(&url.URL{Scheme: "http", Host: e.Addr()}),
-		TLSClientConfig:   &tls.Config{RootCAs: roots},
-		ForceAttemptHTTP2: true,
-	}}
-}
-
-// clusterDocuments stands for the API server.
-func clusterDocuments(issuer string) func(context.Context, string) ([]byte, error) {
-	b64 := base64.RawURLEncoding.EncodeToString
-	public := clusterKey().PublicKey
-	documents := map[string]any{
-		"/.well-known/openid-configuration": map[string]any{"issuer": issuer, "jwks_uri": "https://10.0.0.1:6443/openid/v1/jwks"},
-		"/openid/v1/jwks": map[string]any{"keys": []any{map[string]any{
-			"kty": "RSA", "use": "sig", "alg": "RS256", "kid": "k1", "n": b64(public.N.Bytes()), "e": b64(big.NewInt(int64(public.E)).Bytes()),
-		}}},
-	}
-	return func(_ context.Context, path string) ([]byte, error) { return json.Marshal(documents[path]) }
+// cluster stands for an API server whose tokens are issued in the name of issuer.
+func cluster(issuer string) *azureserver.Issuer {
+	return &azureserver.Issuer{URL: issuer, Key: clusterKey()}
 }
 
 // assertion is a service-account token, less or more what change does to it.
@@ -134,7 +85,7 @@ func (a *azure) assertion(change func(*jwt.Token)) string {
 
 // sdk gives the options that make an SDK client use the proxy, and give up at once.
 func (a *azure) sdk() azcore.ClientOptions {
-	return azcore.ClientOptions{Transport: a.http, Retry: policy.RetryOptions{MaxRetries: -1}}
+	return azcore.ClientOptions{Transport: a.HTTP, Retry: policy.RetryOptions{MaxRetries: -1}}
 }
 
 func (a *azure) developer() azcore.TokenCredential {
@@ -223,7 +174,7 @@ func (a *azure) do(method, url, token string, body any) reply {
 		a.t.Fatal(err)
 	}
 	r.Header = header
-	answer, err := a.http.Do(r)
+	answer, err := a.HTTP.Do(r)
 	if err != nil {
 		a.t.Fatalf("%s %s: %v", method, url, err)
 	}

@@ -26,7 +26,7 @@ func TestEverythingIsThereAgainAfterARestart(t *testing.T) {
 		t.Fatal(err)
 	}
 	token := first.developerToken("https://vault.azure.net")
-	first.stop()
+	first.Stop()
 
 	read, err := emulator.ReadEnvironment(dir)
 	if err != nil || read != env {
@@ -141,7 +141,7 @@ func TestLogNamesRequestsButNoSecret(t *testing.T) {
 	a.do("GET", "https://sample.vault.azure.net/keys/sops?api-version=7.4&secret=in-the-query", token, nil)
 	assertion := a.assertion(nil)
 	a.do("POST", a.tokenURL(), "", form{"grant_type": "client_credentials", "client_id": clientID, "client_assertion": assertion}.encode())
-	a.stop() // so that the last record is written
+	a.Stop() // so that the last record is written
 	text := log.String()
 	for _, want := range []string{"operation=token", "operation=decrypt", "operation=put-vault", "host=sample.vault.azure.net", "status=200"} {
 		if !strings.Contains(text, want) {

@@ -55,7 +55,7 @@ func TestAnOperationSurvivesARestart(t *testing.T) {
 	first := start(t, emulator.Options{Dir: dir, Pace: slow})
 	first.mustARM("PUT", group, object{"location": "westeurope"})
 	r := first.arm("PUT", clusterPath, federating)
-	first.stop()
+	first.Stop()
 	second := start(t, emulator.Options{Dir: dir, Pace: slow})
 	second.token = second.developerToken("https://management.azure.com")
 	if got := second.follow(r); got != "Succeeded" {

@@ -126,9 +126,9 @@ func TestEntraTellsWhenTheIssuerIsUnreachable(t *testing.T) {
 	checkEntra(t, exchange(), 400, "invalid_request", 501661, "not running")
 	a.SetIssuerBackend(func(context.Context, string) ([]byte, error) { return nil, errors.New("connection refused") })
 	checkEntra(t, exchange(), 400, "invalid_request", 501661, "connection refused")
-	a.SetIssuerBackend(clusterDocuments("https://another.example/"))
+	a.SetIssuerBackend(cluster("https://another.example/").Documents)
 	checkEntra(t, exchange(), 400, "invalid_request", 501661, "https://another.example/")
-	a.SetIssuerBackend(clusterDocuments(a.Env().IssuerURL))
+	a.SetIssuerBackend(cluster(a.Env().IssuerURL).Documents)
 	checkEntra(t, exchange(), 200, "", 0, "")
 	a.SetIssuerBackend(nil)
 	checkEntra(t, exchange(), 200, "", 0, "") // from memory, for a short time
@@ -143,7 +143,7 @@ func TestEntraEchoesTheCorrelationID(t *testing.T) {
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	r.Header.Set("Client-Request-Id", "the-id")
 	r.Header.Set("Return-Client-Request-Id", "true")
-	answer, err := a.http.Do(r)
+	answer, err := a.HTTP.Do(r)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,19 +2,8 @@ package keyring
 
 import (
 	"context"
-	"crypto"
-	"crypto/rand"
 	"crypto/rsa"
-	"crypto/sha256"
-	"crypto/tls"
-	"crypto/x509"
-	"encoding/base64"
-	"encoding/json"
-	"fmt"
 	"maps"
-	"math/big"
-	"net/http"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -36,6 +25,7 @@ import (
 	"github.com/sluice-gitops/sluice/internal/emulator"
 	"github.com/sluice-gitops/sluice/internal/fault"
 	"github.com/sluice-gitops/sluice/internal/sops"
+	"github.com/sluice-gitops/sluice/internal/testkit/azureserver"
 )
 
 type staticToken struct{}
@@ -46,8 +36,7 @@ func (staticToken) GetToken(context.Context, policy.TokenRequestOptions) (azcore
 
 // azure is an emulated Azure with one vault, one key and one workload that may decrypt with it.
 type azure struct {
-	*emulator.Emulator
-	http     *http.Client
+	*azureserver.Server
 	dev      azcore.TokenCredential
 	arm      *arm.Client
 	who      arm.Identity
@@ -64,22 +53,12 @@ const (
 
 func newAzure(t *testing.T) *azure {
 	t.Helper()
-	e, err := emulator.Open(emulator.Options{Dir: t.TempDir()})
+	a := &azure{Server: azureserver.New(t, emulator.Options{})}
+	env := a.Env()
+	var err error
+	a.dev, err = identity.ForServicePrincipal(env.TenantID, env.DeveloperClientID, env.DeveloperSecret, a.HTTP)
 	must(t, err)
-	ctx, stop := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- e.Serve(ctx) }()
-	t.Cleanup(func() {
-		stop()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	})
-	a := &azure{Emulator: e, http: client(t, e)}
-	env := e.Env()
-	a.dev, err = identity.ForServicePrincipal(env.TenantID, env.DeveloperClientID, env.DeveloperSecret, a.http)
-	must(t, err)
-	a.arm, err = arm.New(env.SubscriptionID, a.dev, azcore.ClientOptions{Transport: a.http})
+	a.arm, err = arm.New(env.SubscriptionID, a.dev, azcore.ClientOptions{Transport: a.HTTP})
 	must(t, err)
 	_, err = a.arm.EnsureGroup(t.Context(), group, location)
 	must(t, err)
@@ -92,7 +71,7 @@ func newAzure(t *testing.T) *azure {
 	a.permit(t, env.DeveloperObjectID, armkeyvault.AccessPolicyUpdateKindAdd, "get", "list", "create", "update", "encrypt", "decrypt")
 	a.key, _, err = a.arm.EnsureKey(t.Context(), group, vaultName, "sops", 2048)
 	must(t, err)
-	a.key, a.public, err = keyvault.New(a.dev, keyvault.Options{Client: azcore.ClientOptions{Transport: a.http}}).PublicKey(t.Context(), a.key)
+	a.key, a.public, err = keyvault.New(a.dev, keyvault.Options{Client: azcore.ClientOptions{Transport: a.HTTP}}).PublicKey(t.Context(), a.key)
 	must(t, err)
 	a.workload = a.newWorkload(t)
 	return a
@@ -105,20 +84,6 @@ func must(t testing.TB, err error) {
 	}
 }
 
-func client(t *testing.T, e *emulator.Emulator) *http.Client {
-	t.Helper()
-	pem, err := os.ReadFile(e.CAFile())
-	must(t, err)
-	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(pem)
-	transport := &http.Transport{
-		Proxy:           http.ProxyURL(&url.URL{Scheme: "http", Host: e.Addr()}),
-		TLSClientConfig: &tls.Config{RootCAs: roots}, ForceAttemptHTTP2: true, MaxIdleConnsPerHost: 16,
-	}
-	t.Cleanup(transport.CloseIdleConnections)
-	return &http.Client{Transport: transport}
-}
-
 // trust makes the identity accept tokens of one subject.
 func (a *azure) trust(t *testing.T, subject string) {
 	t.Helper()
@@ -129,7 +94,7 @@ func (a *azure) trust(t *testing.T, subject string) {
 // permit changes an access policy, as az would.
 func (a *azure) permit(t *testing.T, object string, kind armkeyvault.AccessPolicyUpdateKind, verbs ...string) {
 	t.Helper()
-	vaults, err := armkeyvault.NewVaultsClient(a.Env().SubscriptionID, a.dev, &azarm.ClientOptions{ClientOptions: azcore.ClientOptions{Transport: a.http}})
+	vaults, err := armkeyvault.NewVaultsClient(a.Env().SubscriptionID, a.dev, &azarm.ClientOptions{ClientOptions: azcore.ClientOptions{Transport: a.HTTP}})
 	must(t, err)
 	tenant := a.Env().TenantID
 	var perms []*armkeyvault.KeyPermissions
@@ -147,7 +112,7 @@ func (a *azure) permit(t *testing.T, object string, kind armkeyvault.AccessPolic
 // enable switches the key version on or off.
 func (a *azure) enable(t *testing.T, on bool) {
 	t.Helper()
-	keys, err := azkeys.NewClient(a.key.Vault, a.dev, &azkeys.ClientOptions{ClientOptions: azcore.ClientOptions{Transport: a.http}})
+	keys, err := azkeys.NewClient(a.key.Vault, a.dev, &azkeys.ClientOptions{ClientOptions: azcore.ClientOptions{Transport: a.HTTP}})
 	must(t, err)
 	_, err = keys.UpdateKey(t.Context(), a.key.Name, a.key.Version, azkeys.UpdateKeyParameters{KeyAttributes: &azkeys.KeyAttributes{Enabled: &on}}, nil)
 	must(t, err)
@@ -156,27 +121,14 @@ func (a *azure) enable(t *testing.T, on bool) {
 // newWorkload signs in with a projected token that the emulated issuer's keys verify.
 func (a *azure) newWorkload(t *testing.T) *identity.Workload {
 	t.Helper()
-	signer, err := rsa.GenerateKey(rand.Reader, 2048)
-	must(t, err)
-	b64 := base64.RawURLEncoding.EncodeToString
-	issuer := a.Env().IssuerURL
-	a.SetIssuerBackend(func(_ context.Context, path string) ([]byte, error) {
-		if strings.HasSuffix(path, "openid-configuration") {
-			return fmt.Appendf(nil, `{"issuer":%q,"jwks_uri":%q,"response_types_supported":["id_token"],"subject_types_supported":["public"],"id_token_signing_alg_values_supported":["RS256"]}`, issuer, issuer+"openid/v1/jwks"), nil
-		}
-		return fmt.Appendf(nil, `{"keys":[{"use":"sig","kty":"RSA","kid":"k1","alg":"RS256","n":%q,"e":%q}]}`, b64(signer.N.Bytes()), b64(big.NewInt(int64(signer.E)).Bytes())), nil
-	})
-	claims, err := json.Marshal(map[string]any{"iss": issuer, "sub": subject, "aud": []string{audience},
+	issuer := a.Issuer(t)
+	token, err := issuer.Sign(map[string]any{"iss": issuer.URL, "sub": subject, "aud": []string{audience},
 		"iat": time.Now().Unix(), "nbf": time.Now().Unix(), "exp": time.Now().Add(time.Hour).Unix()})
 	must(t, err)
-	signed := b64([]byte(`{"alg":"RS256","kid":"k1"}`)) + "." + b64(claims)
-	digest := sha256.Sum256([]byte(signed))
-	sig, err := rsa.SignPKCS1v15(rand.Reader, signer, crypto.SHA256, digest[:])
-	must(t, err)
 	file := filepath.Join(t.TempDir(), "azure-identity-token")
-	must(t, os.WriteFile(file, []byte(signed+"."+b64(sig)), 0o600))
+	must(t, os.WriteFile(file, []byte(token), 0o600))
 	w, err := identity.New(identity.Config{ClientID: a.who.ClientID, TenantID: a.Env().TenantID,
-		Assertion: identity.FromFile(file), TokenFile: file, Client: azcore.ClientOptions{Transport: a.http}})
+		Assertion: identity.FromFile(file), TokenFile: file, Client: azcore.ClientOptions{Transport: a.HTTP}})
 	must(t, err)
 	return w
 }
@@ -210,7 +162,7 @@ func TestFiftyDocumentsCostOneExchangeOneChallengeAndFiftyDecrypts(t *testing.T)
 	if len(cost) != 0 {
 		t.Errorf("sealing cost %v, want nothing", cost)
 	}
-	ring := New(Options{Transport: a.http}).For(Identity{Name: "flux-system/kustomize-controller", Azure: a.workload})
+	ring := New(Options{Transport: a.HTTP}).For(Identity{Name: "flux-system/kustomize-controller", Azure: a.workload})
 	openAll := func() {
 		var wg sync.WaitGroup
 		for _, doc := range docs {
@@ -250,7 +202,7 @@ func TestFiveHundredKeyVaultDocumentsCostOneChallengeAndUnderASharedKeyOneReques
 	for range 500 {
 		own, shared = append(own, wrap()), append(shared, one)
 	}
-	ring := New(Options{Transport: a.http}).For(Identity{Name: "x", Azure: a.workload})
+	ring := New(Options{Transport: a.HTTP}).For(Identity{Name: "x", Azure: a.workload})
 	for _, tt := range []struct {
 		what string
 		docs []*sops.Metadata
@@ -287,10 +239,10 @@ func TestFiveHundredKeyVaultDocumentsCostOneChallengeAndUnderASharedKeyOneReques
 
 func TestUpstreamAndWeOpenEachOthersKeyVaultDocuments(t *testing.T) {
 	a := newAzure(t)
-	ring := New(Options{Transport: a.http}).For(Identity{Name: "x", Azure: a.workload})
+	ring := New(Options{Transport: a.HTTP}).For(Identity{Name: "x", Azure: a.workload})
 	prepare := func(k *azkv.MasterKey, cred azcore.TokenCredential) *azkv.MasterKey {
 		azkv.NewTokenCredential(cred).ApplyToMasterKey(k)
-		azkv.NewClientOptions(&azkeys.ClientOptions{ClientOptions: azcore.ClientOptions{Transport: a.http}}).ApplyToMasterKey(k)
+		azkv.NewClientOptions(&azkeys.ClientOptions{ClientOptions: azcore.ClientOptions{Transport: a.HTTP}}).ApplyToMasterKey(k)
 		return k
 	}
 	ours, _, err := Wrapper{Azure: map[keyvault.KeyID]*rsa.PublicKey{a.key: a.public}}.Wrap(t.Context(), AzureRecipient(a.key, time.Now()), []byte("data key"))
@@ -311,7 +263,7 @@ func TestUpstreamAndWeOpenEachOthersKeyVaultDocuments(t *testing.T) {
 // Each step breaks one hop, shows the fault and heals it; the documents are new each time, so that nothing is in memory.
 func TestEveryBrokenHopIsNamedAndHealsWithoutARestart(t *testing.T) {
 	a := newAzure(t)
-	r := New(Options{Transport: a.http})
+	r := New(Options{Transport: a.HTTP})
 	id := Identity{Name: "flux-system/kustomize-controller", Azure: a.workload}
 	old := a.seal(t)
 	try := func() error { return open(t, r.For(id), a.seal(t)) }

@@ -9,7 +9,6 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"sync"
@@ -28,9 +27,10 @@ import (
 
 	"github.com/sluice-gitops/sluice/internal/fault"
 	"github.com/sluice-gitops/sluice/internal/sops"
+	"github.com/sluice-gitops/sluice/internal/testkit"
 )
 
-var update = flag.Bool("update", false, "rewrite golden files")
+var _ = flag.Bool("update", false, "rewrite golden files")
 
 // canary stands for key material and must be in no error.
 const canary = "CANARY-4711"
@@ -232,7 +232,7 @@ func TestTheFaultSaysWhatTheFileNeedsAndWhatTheIdentityHas(t *testing.T) {
 	}
 	none := &sops.Metadata{KeyGroups: []getsops.KeyGroup{{foreign, pgp.NewMasterKeyFromFingerprint("ABCD0123"), azure}}}
 	_, err := New(Options{}).For(Identity{Name: "ns/ks"}).DataKey(t.Context(), none)
-	golden(t, "nonefits.golden", fault.From(err).Multiline()+"\n")
+	testkit.Golden(t, "testdata/nonefits.golden", []byte(fault.From(err).Multiline()+"\n"))
 }
 
 func TestDataKeysAreServedFromMemoryPerIdentity(t *testing.T) {
@@ -349,7 +349,7 @@ func TestSecretEntriesThatCannotBeUsedAreNamed(t *testing.T) {
 	if _, err := FromSecret("ns/ks", nil); fault.From(err) == nil {
 		t.Errorf("empty Secret: %v", err)
 	}
-	golden(t, "secret.golden", out.String())
+	testkit.Golden(t, "testdata/secret.golden", []byte(out.String()))
 }
 
 // fingerprintless cuts the random fingerprint out of a message.
@@ -411,26 +411,6 @@ func TestACallerLeavesWithItsContextAndTheOthersStayServed(t *testing.T) {
 	}
 	close(h.release)
 	wantFault(t, <-second, "SLU-KEY-001")
-}
-
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		if err := os.MkdirAll("testdata", 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got != string(want) {
-		t.Errorf("%s differs (run with -update to accept):\n%s", path, got)
-	}
 }
 
 func FuzzFromSecret(f *testing.F) {
