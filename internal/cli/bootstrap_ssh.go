@@ -126,7 +126,7 @@ func (b *bootstrapFlags) deployKey(rawURL string, known []byte, register func(ct
 func (b *bootstrapFlags) knownHosts(rawURL string) ([]byte, error) {
 	name := b.knownHostsFile
 	if name == "" {
-		if home := b.streams.Env("HOME"); home != "" {
+		if home := orElse(b.streams.Env("HOME"), b.streams.Env("USERPROFILE")); home != "" {
 			name = filepath.Join(home, ".ssh", "known_hosts")
 		}
 	}

@@ -136,7 +136,7 @@ func (x *executor) file(ctx context.Context, path, command string) error {
 
 // start runs the command and gives its exit code as ours.
 func (x *executor) start(ctx context.Context, command string, env []string) error {
-	c := exec.CommandContext(ctx, "/bin/sh", "-c", command)
+	c := exec.CommandContext(ctx, shell[0], append(shell[1:], command)...)
 	c.Env, c.Stdin, c.Stdout, c.Stderr = env, x.streams.In, x.streams.Out, x.streams.Err
 	c.Cancel = func() error { return c.Process.Signal(os.Interrupt) }
 	if err := as(c, x.user); err != nil {

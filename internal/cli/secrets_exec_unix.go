@@ -9,6 +9,9 @@ import (
 	"syscall"
 )
 
+// shell runs a command line that follows it.
+var shell = []string{"/bin/sh", "-c"}
+
 // as makes the command run as another user; empty: as this one.
 func as(c *exec.Cmd, name string) error {
 	if name == "" {
