@@ -173,7 +173,10 @@ var breakages = []breakage{
 		of: func(w *world) { w.annotation(clientAnnotation, w.id.PrincipalID); w.renew() }},
 	{name: "AADSTS700016: the client id is nobody's", hop: "managed identity", says: "AADSTS700016", fix: "kubectl annotate serviceaccount", exit: fault.ExitSignIn, safe: true, then: "pod",
 		of: func(w *world) { w.annotation(clientAnnotation, other); w.renew() }},
-	{name: "AADSTS90002: the tenant is another", hop: "managed identity", says: "signs in to its own tenant", fix: "kubectl annotate serviceaccount", exit: fault.ExitSignIn, safe: true, then: "pod",
+	{name: "AADSTS90002: Entra ID does not know the tenant", hop: "managed identity", says: "AADSTS90002", fix: "kubectl annotate serviceaccount", exit: fault.ExitSignIn, undo: healed,
+		alone: func(o *Options) { o.Azure = nil },
+		of:    func(w *world) { w.answer = refusing(400, 90002, "invalid_tenant") }},
+	{name: "the tenant is another", hop: "managed identity", says: "signs in to its own tenant", fix: "kubectl annotate serviceaccount", exit: fault.ExitSignIn, safe: true, then: "pod",
 		of: func(w *world) { w.annotation(tenantAnnotation, other); w.renew() }},
 	{name: "the pod was started before the label", hop: "pod", says: "before the pod template got the label", fix: "kubectl rollout restart", exit: fault.ExitSignIn, safe: true,
 		of: func(w *world) {
@@ -351,6 +354,10 @@ var breakages = []breakage{
 		of: func(w *world) { w.rest("PATCH", w.key.String(), object{"attributes": object{"enabled": false}}) }},
 	{name: "KeyOperationForbidden: the key's operations lack decrypt", hop: "key", says: "does not hold decrypt", fix: "--ops encrypt decrypt", exit: fault.ExitKey,
 		of: func(w *world) { w.rest("PATCH", w.key.String(), object{"key_ops": []string{"encrypt"}}) }},
+	{name: "ObjectIsDeletedButRecoverable: a deleted key of the name waits in the vault", hop: "key", says: "waits in the vault", fix: "az keyvault key recover --vault-name sample -n sops", exit: fault.ExitKey, undo: healed,
+		of: vaultAnswers(409, "Conflict", "ObjectIsDeletedButRecoverable", "Key sops is currently in a deleted but recoverable state, and its name cannot be reused.", true)},
+	{name: "Unauthorized: the vault takes no token", hop: "vault", says: "does not accept the token", fix: "az keyvault update", exit: fault.ExitKey, undo: healed,
+		of: akv("Request is missing a Bearer or PoP token.")},
 	{name: "Throttled: too many requests", hop: "unwrap", says: "request limit", exit: fault.ExitKey, undo: healed,
 		of: func(w *world) {
 			w.azure.SetThrottle(func(string, string) *keyvault.Throttle { return &keyvault.Throttle{} })

@@ -49,7 +49,7 @@ func TestWithoutAnAzureSignInTheAnswersOfEntraNameTheHop(t *testing.T) {
 			w.federation("flux", w.azure.Env().IssuerURL, "system:serviceaccount:x:y", cloud.TokenExchange)
 		}, "federated credential", "SLU-ENTRA-004"},
 		{func() { w.annotation(clientAnnotation, other); w.renew() }, "managed identity", "SLU-ENTRA-008"},
-		{func() { w.annotation(tenantAnnotation, other); w.renew() }, "managed identity", "SLU-ENTRA-016"},
+		{func() { w.annotation(tenantAnnotation, other); w.renew() }, "managed identity", "SLU-ENTRA-030"},
 		{func() { w.permissions("get") }, "access", "SLU-VAULT-002"},
 	} {
 		w.heal()

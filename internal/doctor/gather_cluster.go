@@ -68,6 +68,9 @@ func gatherCluster(ctx context.Context, o Options, f *Facts) {
 	if f.TenantID == "" {
 		f.TenantID = f.Pod.Env[envTenant] // the webhook knows the cluster's own tenant
 	}
+	if f.ServiceAcc == nil {
+		f.ClientID = f.Pod.Env[envClient] // what the webhook read where this user may not
+	}
 	f.noteAuthority()
 }
 

@@ -19,17 +19,17 @@ func judgeSource(f *Facts) verdict {
 		if v, ok := forbidden(s.Err, "get", kinds[s.Kind].resource, ns); ok {
 			return v
 		}
-		why, fix := "the API server does not give it", s.listed()
+		code, why, fix := "SLU-GIT-060", "the API server does not give it", s.listed()
 		switch {
 		case errors.Is(s.Err, errNoKind):
 			why, fix = s.Err.Error(), "correct spec.sourceRef.kind of the Kustomization"
 		case apierrors.IsNotFound(s.Err):
-			why = "spec.sourceRef of the Kustomization names it, and it does not exist"
+			code, why = "SLU-GIT-091", "spec.sourceRef of the Kustomization names it, and it does not exist"
 		case apimeta.IsNoMatchError(s.Err):
 			why, fix = "the cluster does not serve the kind", "install the controller that makes them, or correct spec.sourceRef of the Kustomization"
 		}
 		return broken(&fault.Fault{
-			Code: "SLU-GIT-060", Hop: fault.HopGit, Object: object, Seen: object + " cannot be read in namespace " + ns, Why: why, Fix: fix, Err: s.Err,
+			Code: code, Hop: fault.HopGit, Object: object, Seen: object + " cannot be read in namespace " + ns, Why: why, Fix: fix, Err: s.Err,
 		}, "a "+s.Kind+" of that name", nil)
 	}
 	switch {
@@ -135,7 +135,7 @@ func judgeDecryption(f *Facts) verdict {
 			name = f.Documents[0].Path
 		}
 		fa := &fault.Fault{
-			Code: "SLU-SOPS-060", Hop: fault.HopSOPS, Object: "Kustomization/" + k, File: name,
+			Code: "SLU-SOPS-101", Hop: fault.HopSOPS, Object: "Kustomization/" + k, File: name,
 			Seen: "it is SOPS encrypted, but the Kustomization has no decryption configured",
 			Why:  "spec.decryption is missing, so the sealed values would be applied as they stand",
 			Fix: fmt.Sprintf(`kubectl patch kustomization -n %s %s --type merge -p '{"spec":{"decryption":{"provider":"sops"}}}'`,
@@ -154,8 +154,8 @@ func judgeDecryption(f *Facts) verdict {
 		fa := told(f.SecretErr)
 		if apierrors.IsNotFound(f.SecretErr) {
 			fa = &fault.Fault{
-				Code: "SLU-KEYRING-060", Hop: fault.HopKeyring, Object: "Kustomization/" + k,
-				Seen: "Secret " + f.Object.Namespace + "/" + d.SecretRef.Name + " does not exist", Why: "spec.decryption.secretRef names it",
+				Code: "SLU-KUBERNETES-001", Hop: fault.HopKeyring, Object: "Kustomization/" + k,
+				Seen: "Secret " + f.Object.Namespace + "/" + d.SecretRef.Name + " does not exist", Why: "secretRef names it",
 				Fix: "kubectl create secret generic -n " + f.Object.Namespace + " " + d.SecretRef.Name + " --from-file=age.agekey=<key file>", Err: f.SecretErr,
 			}
 		}

@@ -27,7 +27,13 @@ func judgeIdentity(f *Facts) verdict {
 	}
 	if id != nil && f.TenantID != "" && !strings.EqualFold(id.TenantID, f.TenantID) && !strings.Contains(f.TenantID, ".") {
 		fa := identity.Foresee(90002, fmt.Sprintf("the annotation names tenant %s, identity %s is in tenant %s", f.TenantID, id.Name, id.TenantID), f.signIn(), f.Token.Claims)
-		fa.Why = "the identity signs in to its own tenant alone"
+		if v := f.foreignVault(); v != nil { // before Entra ID is asked, the vault has said the same
+			fa = identity.OtherTenant(f.signIn(), v.Tenant)
+			fa.Why += "; identity " + id.Name + " is in tenant " + id.TenantID + ", and"
+		} else {
+			fa.Why = ""
+		}
+		fa.Why = strings.TrimSpace(fa.Why + " the identity signs in to its own tenant alone")
 		return broken(fa, "tenant "+id.TenantID, f.tenantRemedy(fa))
 	}
 	if id == nil && a.Looked {
@@ -51,6 +57,8 @@ func judgeIdentity(f *Facts) verdict {
 	if fa := f.exchangeFault("managed identity"); fa != nil {
 		var r *Remedy
 		switch c := a.Candidate; {
+		case fa.Code == "SLU-ENTRA-016" && id == nil && f.foreignVault() != nil:
+			fa = identity.OtherTenant(f.signIn(), f.foreignVault().Tenant)
 		case fa.Code == "SLU-ENTRA-016":
 			r = f.tenantRemedy(fa)
 		case c != nil:

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/sluice-gitops/sluice/internal/azure/identity"
 	"github.com/sluice-gitops/sluice/internal/azure/keyvault"
 	"github.com/sluice-gitops/sluice/internal/fault"
 )
@@ -41,10 +42,10 @@ func judgeVault(f *Facts) verdict {
 		if v.Err != nil {
 			return f.vaultGone(&v, expected)
 		}
-		if f.TenantID != "" && !strings.EqualFold(v.Tenant, f.TenantID) && !strings.Contains(f.TenantID, ".") {
-			return f.otherTenant(&v, expected)
-		}
 		names = append(names, v.Key.VaultName())
+	}
+	if v := f.foreignVault(); v != nil {
+		return f.otherTenant(v, expected)
 	}
 	if fa, d := f.trialFault("vault"); fa != nil {
 		r := &Remedy{Commands: []string{fa.Fix}}
@@ -54,6 +55,17 @@ func judgeVault(f *Facts) verdict {
 		return broken(fa, expected, r)
 	}
 	return fine(strings.Join(names, ", ") + " answers, of tenant " + f.Vaults[0].Tenant)
+}
+
+// foreignVault is a vault that belongs to another tenant than the identity signs in to, nil if none does. A tenant may be
+// named by a domain, which tells nothing.
+func (f *Facts) foreignVault() *VaultFacts {
+	for i := range f.Vaults {
+		if v := &f.Vaults[i]; v.Tenant != "" && f.TenantID != "" && !strings.EqualFold(v.Tenant, f.TenantID) && !strings.Contains(f.TenantID, ".") {
+			return v
+		}
+	}
+	return nil
 }
 
 func (f *Facts) vaultGone(v *VaultFacts, expected string) verdict {
@@ -79,7 +91,9 @@ func (f *Facts) vaultGone(v *VaultFacts, expected string) verdict {
 }
 
 func (f *Facts) otherTenant(v *VaultFacts, expected string) verdict {
-	fa := keyvault.Foresee(401, "Unauthorized", fmt.Sprintf("the vault belongs to tenant %s, the identity to tenant %s", v.Tenant, f.TenantID), v.Key, "decrypt")
+	fa := identity.OtherTenant(f.signIn(), v.Tenant)
+	fa.Hop, fa.Object = fault.HopVault, "key vault "+v.Key.VaultName()
+	fa.Why += "; it trusts another tenant, or its tenant was not changed after a subscription moved"
 	return broken(fa, expected, f.moveVault(fa, v.Key))
 }
 

@@ -205,10 +205,13 @@ federated credential, exchange, vault, access, key, unwrap, document.
 
 | to look at | rights |
 |---|---|
-| Kustomization, source, Deployment, pods, ServiceAccount | get, and list of pods, in their namespaces |
+| the Kustomization | get on kustomizations; without a name list, to find those that decrypt |
+| its source | get on gitrepositories, or on ocirepositories, buckets or externalartifacts |
 | a private Git remote | get on secrets, in the source's namespace |
+| the controller | get on deployments and list on pods, in its namespace |
+| the ServiceAccount that decrypts | get on serviceaccounts |
 | token, exchange, vault, access, key, unwrap, document | create on serviceaccounts/token: one token of ten minutes, exchanged as the controller does it |
-| files sealed for age or PGP keys | get of the Secret that spec.decryption names |
+| files sealed for age or PGP keys | get on secrets, for the one that spec.decryption names |
 | managed identity, federated credential, issuer switches, causes in the vault's own settings | Reader on the subscription (az login, or the environment that sluice env prints) |
 | files of an OCIRepository, Bucket or ExternalArtifact, and of a GitRepository that Flux's source-controller reconciles | the way to the artifact: inside of the cluster, or SOURCE_CONTROLLER_LOCALHOST and a port-forward |
 

@@ -302,7 +302,7 @@ func (k *Kustomizations) tellFailure(a *attempt, err error) time.Duration {
 	if reason == meta.DependencyNotReadyReason && a.patient() {
 		return dependencyPatience
 	}
-	k.Log.Error("reconcile failed", "kustomization", a.name.String(), "reason", reason, "error", message)
+	k.Log.Error("reconcile failed", "kustomization", a.name.String(), "reason", reason, "code", codeOf(err), "error", message)
 	a.record(reason, "")
 	revision := a.obj.Status.LastAttemptedRevision
 	if reason != meta.DependencyNotReadyReason { // waiting in line is no warning
@@ -324,6 +324,14 @@ func (k *Kustomizations) tellFailure(a *attempt, err error) time.Duration {
 		return a.obj.Spec.RetryInterval.Duration
 	}
 	return k.retries.next(a.name, a.obj.Spec.Interval.Duration)
+}
+
+// codeOf is the code of err's fault, by which a log line and the doctor's report find each other; empty if it has none.
+func codeOf(err error) string {
+	if f := fault.From(err); f != nil {
+		return f.Code
+	}
+	return ""
 }
 
 // patient says whether the attempt keeps the status as it is because a dependency may only be a moment behind. It does

@@ -102,10 +102,7 @@ func unanswered(err error, p party, status int) *fault.Fault {
 	text := err.Error()
 	switch {
 	case strings.Contains(text, "acquire tokens for tenant"):
-		f.Code = "SLU-ENTRA-030"
-		f.Seen = fmt.Sprintf("the vault belongs to tenant %s, the identity signs in to tenant %s", p.asked, p.tenant)
-		f.Why = "an access token of one tenant opens no vault of another"
-		f.Fix = annotate(p, "tenant-id", p.asked)
+		return otherTenant(p)
 	case status != 0:
 		f.Code = "SLU-ENTRA-031"
 		f.Seen = fmt.Sprintf("%s answered HTTP %d without an AADSTS code", host, status)
@@ -121,6 +118,17 @@ func unanswered(err error, p party, status int) *fault.Fault {
 		f.Fix = "allow the pod egress to " + host + ":443 (DNS, NetworkPolicy, HTTPS_PROXY and its CA); try: curl -sS https://" + host + "/" + p.tenant + "/v2.0/.well-known/openid-configuration"
 	}
 	return f
+}
+
+// otherTenant tells that the vault's challenge names a tenant that the identity does not sign in to: the SDK refuses then,
+// without asking Entra ID.
+func otherTenant(p party) *fault.Fault {
+	return &fault.Fault{
+		Code: "SLU-ENTRA-030", Hop: fault.HopEntra, Object: "client " + p.client,
+		Seen: fmt.Sprintf("the vault belongs to tenant %s, the identity signs in to tenant %s", p.asked, p.tenant),
+		Why:  "an access token of one tenant opens no vault of another",
+		Fix:  annotate(p, "tenant-id", p.asked),
+	}
 }
 
 // networkTrouble names the network error that the words of err tell of; empty for any other. The SDK keeps only the

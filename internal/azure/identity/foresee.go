@@ -46,6 +46,13 @@ func Absent(seen string) *fault.Fault {
 	return f
 }
 
+// OtherTenant tells that a vault belongs to a tenant that cfg does not sign in to.
+func OtherTenant(cfg Config, vaults string) *fault.Fault {
+	p := cfg.party(Claims{})
+	p.asked = vaults
+	return otherTenant(p)
+}
+
 // Unreadable tells that the service-account token of cfg could not be had.
 func Unreadable(cfg Config, err error) *fault.Fault { return unreadable(cfg, err) }
 
