@@ -29,7 +29,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## bin/sluice and bin/sluice-cluster (minutes the first time, seconds after)
-	go build -ldflags "-s -w -X github.com/sluice-gitops/sluice/internal/cli.Version=$(VERSION)" -o bin/sluice ./cmd/sluice
+	go build -tags kustomize_disable_go_plugin_support -ldflags "-s -w -X github.com/sluice-gitops/sluice/internal/cli.Version=$(VERSION)" -o bin/sluice ./cmd/sluice
 	cd cluster && go build -ldflags "-s -w $(call kubeflags,k8s.io/component-base/version) $(call kubeflags,k8s.io/client-go/pkg/version)" -o ../bin/sluice-cluster .
 
 up: build ## build, then run the whole system here: ends with a secret decrypted in the cluster
