@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sluice-gitops/sluice/internal/azure/arm"
+	"github.com/sluice-gitops/sluice/internal/azure/cloud"
 	"github.com/sluice-gitops/sluice/internal/event"
 	"github.com/sluice-gitops/sluice/internal/fault"
 )
@@ -61,15 +62,24 @@ func (f *azureFlags) client(c *cobra.Command) (*arm.Client, error) {
 	}
 	id := orElse(f.subscription, f.streams.Env("AZURE_SUBSCRIPTION_ID"))
 	if id == "" {
-		if id, err = onlySubscription(c.Context(), person.Azure); err != nil {
+		if id, err = onlySubscription(c.Context(), person.Azure, f.streams.azureCloud()); err != nil {
 			return nil, err
 		}
 	}
-	return arm.New(id, person.Azure, azcore.ClientOptions{})
+	return arm.New(id, person.Azure, f.streams.azureCloud())
 }
 
-func onlySubscription(ctx context.Context, cred azcore.TokenCredential) (string, error) {
-	all, err := arm.Accounts(ctx, cred, azcore.ClientOptions{})
+// azureCloud is the cloud that the person at the keyboard signs in to, as the SDK's credentials read it; an Entra ID of
+// none that is known goes with the public cloud's Resource Manager.
+func (s Streams) azureCloud() (o azcore.ClientOptions) {
+	if c, ok := cloud.OfAuthority(s.Env("AZURE_AUTHORITY_HOST")); ok {
+		o.Cloud = c.SDK()
+	}
+	return o
+}
+
+func onlySubscription(ctx context.Context, cred azcore.TokenCredential, o azcore.ClientOptions) (string, error) {
+	all, err := arm.Accounts(ctx, cred, o)
 	if err != nil {
 		return "", err
 	}

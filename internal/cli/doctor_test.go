@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	sdk "github.com/Azure/azure-sdk-for-go/sdk/azcore/cloud"
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 	appsv1 "k8s.io/api/apps/v1"
@@ -13,6 +14,7 @@ import (
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/sluice-gitops/sluice/internal/azure/cloud"
 	"github.com/sluice-gitops/sluice/internal/doctor"
 	"github.com/sluice-gitops/sluice/internal/fault"
 	"github.com/sluice-gitops/sluice/internal/testkit"
@@ -97,6 +99,50 @@ func TestDoctorMendsWhatIsSafeAfterShowingItAndNothingElse(t *testing.T) {
 	// Which identity the ServiceAccount is to name is nothing to guess.
 	if code != fault.ExitSignIn || !strings.Contains(out, "✗ service account ") || !strings.Contains(errs, "--fix does not mend this") {
 		t.Errorf("exit %d\n%s%s", code, out, errs)
+	}
+}
+
+// The same chain, seen from a workstation and by the controller's own pod.
+func TestDoctorLooksAtARunningPodFromOutsideAndAtItselfFromInside(t *testing.T) {
+	r, c := newWard(t)
+	for _, p := range []struct {
+		o     client.Object
+		patch string
+	}{
+		{&appsv1.Deployment{}, `{"spec":{"template":{"metadata":{"labels":{"azure.workload.identity/use":"true"}}}}}`},
+		{&corev1.ServiceAccount{}, `{"metadata":{"annotations":{"azure.workload.identity/client-id":"client","azure.workload.identity/tenant-id":"tenant"}}}`},
+	} {
+		p.o.SetNamespace(r.namespace)
+		p.o.SetName("kustomize-controller")
+		if err := c.Patch(t.Context(), p.o, client.RawPatch("application/merge-patch+json", []byte(p.patch))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	out, _, code := r.doctor("ks", "apps")
+	if code != fault.ExitSignIn || !strings.Contains(out, "✗ pod ") || !strings.Contains(out, "no pod of it is running") {
+		t.Errorf("from outside: exit %d\n%s", code, out)
+	}
+	for client, want := range map[string]string{"client": "✓ pod                   this process has label, environment and token", "other": "✗ pod "} {
+		env := map[string]string{"AZURE_CLIENT_ID": client, "AZURE_TENANT_ID": "tenant", "AZURE_FEDERATED_TOKEN_FILE": "/var/run/token", "FLUX_SYSTEM_NAMESPACE": r.namespace}
+		var o, e lockedBuffer
+		Run(t.Context(), []string{"doctor", "ks", "apps", "--no-network", "--kubeconfig", r.kubeconfig, "-n", r.namespace},
+			Streams{Out: &o, Err: &e, Env: func(name string) string { return env[name] }})
+		if !strings.Contains(o.String(), want) {
+			t.Errorf("from inside as %s: no %q in\n%s%s", client, want, o.String(), e.String())
+		}
+	}
+}
+
+// Resource Manager is asked in the cloud that the person signs in to.
+func TestTheCommandsForAzureFollowTheSignInsCloud(t *testing.T) {
+	for authority, want := range map[string]cloud.Cloud{"": cloud.Public, "https://login.microsoftonline.us/": cloud.USGovernment, "https://login.chinacloudapi.cn": cloud.China} {
+		o := Streams{Env: func(string) string { return authority }}.azureCloud()
+		if got := o.Cloud.Services[sdk.ResourceManager].Endpoint; got != want.Management() || got == "" {
+			t.Errorf("%q: %s, want %s", authority, got, want.Management())
+		}
+	}
+	if o := (Streams{Env: func(string) string { return "https://login.example.com/" }}).azureCloud(); o.Cloud.Services != nil {
+		t.Errorf("an unknown Entra ID: %+v", o.Cloud)
 	}
 }
 
