@@ -8,10 +8,9 @@ import (
 	"testing"
 
 	"filippo.io/age"
-	getsops "github.com/getsops/sops/v3"
-	sopsage "github.com/getsops/sops/v3/age"
 
 	"github.com/sluice-gitops/sluice/internal/sops"
+	"github.com/sluice-gitops/sluice/internal/sops/recipient"
 	"github.com/sluice-gitops/sluice/internal/testkit"
 )
 
@@ -26,11 +25,11 @@ func buildRepository(t *testing.T) string {
 		t.Fatal(err)
 	}
 	seal := func(document string, f sops.Format, regex string) string {
-		key, err := sopsage.MasterKeyFromRecipient(id.Recipient().String())
+		key, err := recipient.ParseAge(id.Recipient().String())
 		if err != nil {
 			t.Fatal(err)
 		}
-		out, err := sops.Seal(t.Context(), []byte(document), f, sops.SealOptions{EncryptedRegex: regex, Recipients: []getsops.KeyGroup{{key}}})
+		out, err := sops.Seal(t.Context(), []byte(document), f, sops.SealOptions{EncryptedRegex: regex, Recipients: []recipient.Group{{key}}})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -4,13 +4,13 @@ import (
 	"context"
 	"strings"
 
-	getsops "github.com/getsops/sops/v3"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/sluice-gitops/sluice/internal/keyring"
 	"github.com/sluice-gitops/sluice/internal/secrets"
 	"github.com/sluice-gitops/sluice/internal/sops"
+	"github.com/sluice-gitops/sluice/internal/sops/recipient"
 )
 
 // secretsFlags are the flags that verbs share. Each verb adds the groups that it has.
@@ -149,9 +149,9 @@ func (f *secretsFlags) engine() (*secrets.Engine, error) {
 		if _, err := who.Keys(); err != nil {
 			return nil, err
 		}
-		e.Groups = func() ([]getsops.KeyGroup, error) {
+		e.Groups = func() ([]recipient.Group, error) {
 			g, err := who.Keys()
-			return []getsops.KeyGroup{g}, err
+			return []recipient.Group{g}, err
 		}
 	}
 	if err := refused(f.command, f.streams.Env); err != nil {

@@ -6,12 +6,12 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/getsops/sops/v3/keys"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/sluice-gitops/sluice/internal/fault"
 	"github.com/sluice-gitops/sluice/internal/sops"
+	"github.com/sluice-gitops/sluice/internal/sops/recipient"
 )
 
 // What sops has and sluice does not is refused by name, with the reason and another way: a flag that is ignored, or an
@@ -103,21 +103,21 @@ type namesHuawei struct{ sops.Keyring }
 // DataKey implements sops.Keyring.
 func (n namesHuawei) DataKey(ctx context.Context, doc *sops.Metadata) ([]byte, error) {
 	for _, g := range doc.KeyGroups {
-		if slices.ContainsFunc(g, func(k keys.MasterKey) bool { return k.TypeToIdentifier() != "hckms" }) {
+		if slices.ContainsFunc(g, func(k recipient.Key) bool { return k.Kind() != "hckms" }) {
 			return n.Keyring.DataKey(ctx, doc)
 		}
 	}
-	if doc.MasterKeyCount() == 0 {
+	if doc.Recipients() == 0 {
 		return n.Keyring.DataKey(ctx, doc)
 	}
 	return nil, huawei("only keys of Huawei Cloud KMS open the file", "sops rotate --add-age age1… adds a key that sluice can use")
 }
 
-type wrap func(ctx context.Context, recipient keys.MasterKey, dataKey []byte) ([]byte, bool, error)
+type wrap func(ctx context.Context, recipient recipient.Key, dataKey []byte) ([]byte, bool, error)
 
 func wrapsNoHuawei(w wrap) wrap {
-	return func(ctx context.Context, k keys.MasterKey, dataKey []byte) ([]byte, bool, error) {
-		if k.TypeToIdentifier() == "hckms" {
+	return func(ctx context.Context, k recipient.Key, dataKey []byte) ([]byte, bool, error) {
+		if k.Kind() == "hckms" {
 			return nil, false, huawei("a recipient is a key of Huawei Cloud KMS", "seal the file with sops, or take hckms out of its rule in .sops.yaml")
 		}
 		return w(ctx, k, dataKey)

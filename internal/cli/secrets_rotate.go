@@ -5,13 +5,13 @@ import (
 	"fmt"
 	"strings"
 
-	getsops "github.com/getsops/sops/v3"
 	"github.com/spf13/cobra"
 
 	"github.com/sluice-gitops/sluice/internal/azure/keyvault"
 	"github.com/sluice-gitops/sluice/internal/fault"
 	"github.com/sluice-gitops/sluice/internal/secrets"
 	"github.com/sluice-gitops/sluice/internal/secrets/keys"
+	"github.com/sluice-gitops/sluice/internal/sops/recipient"
 )
 
 func newSecretsRotate(s Streams) *cobra.Command {
@@ -83,7 +83,7 @@ a vault alone holds, that vault is still asked.`,
 }
 
 // keys parses the flags anew at each call: wrapping writes into what it returns.
-func (w *recipientFlags) keys() (getsops.KeyGroup, error) {
+func (w *recipientFlags) keys() (recipient.Group, error) {
 	return w.list(func(string) string { return "" }).Keys()
 }
 

@@ -10,14 +10,13 @@ import (
 	"filippo.io/age"
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	"github.com/fluxcd/pkg/apis/meta"
-	getsops "github.com/getsops/sops/v3"
-	sopsage "github.com/getsops/sops/v3/age"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/sluice-gitops/sluice/internal/azure/cloud"
 	"github.com/sluice-gitops/sluice/internal/sops"
+	"github.com/sluice-gitops/sluice/internal/sops/recipient"
 	"github.com/sluice-gitops/sluice/internal/testkit"
 )
 
@@ -151,9 +150,9 @@ func TestFilesSealedForAgeNeedNoAzure(t *testing.T) {
 	w := newWorld(t)
 	id, err := age.GenerateX25519Identity()
 	w.must(err)
-	recipient, err := sopsage.MasterKeyFromRecipient(id.Recipient().String())
+	key, err := recipient.ParseAge(id.Recipient().String())
 	w.must(err)
-	sealed, err := sops.Seal(t.Context(), []byte(secret), sops.YAML, sops.SealOptions{EncryptedRegex: "^stringData$", Recipients: []getsops.KeyGroup{{recipient}}})
+	sealed, err := sops.Seal(t.Context(), []byte(secret), sops.YAML, sops.SealOptions{EncryptedRegex: "^stringData$", Recipients: []recipient.Group{{key}}})
 	w.must(err)
 	w.push(map[string]string{"secret.yaml": string(sealed), "kustomization.yaml": listed})
 	if h := w.named(w.examine(w.options()), "sops files"); !strings.Contains(h.Seen, "no key for any of the file's recipients") {

@@ -9,7 +9,6 @@ import (
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
-	"github.com/getsops/sops/v3/azkv"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
@@ -20,6 +19,7 @@ import (
 	"github.com/sluice-gitops/sluice/internal/fault"
 	"github.com/sluice-gitops/sluice/internal/render"
 	"github.com/sluice-gitops/sluice/internal/sops"
+	"github.com/sluice-gitops/sluice/internal/sops/recipient"
 	"github.com/sluice-gitops/sluice/internal/source"
 )
 
@@ -109,12 +109,12 @@ func document(p string, data []byte) Document {
 	}
 	for _, g := range m.KeyGroups {
 		for _, k := range g {
-			d.Recipients = append(d.Recipients, k.TypeToIdentifier()+" "+k.ToString())
-			kv, ok := k.(*azkv.MasterKey)
+			d.Recipients = append(d.Recipients, k.Kind()+" "+k.String())
+			kv, ok := k.(*recipient.AzureKV)
 			if !ok {
 				continue
 			}
-			id, err := keyvault.ParseKeyID(kv.ToString())
+			id, err := keyvault.ParseKeyID(kv.String())
 			if err == nil {
 				err = id.Check()
 			}

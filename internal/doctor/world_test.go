@@ -16,7 +16,6 @@ import (
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	"github.com/fluxcd/pkg/apis/meta"
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
-	getsops "github.com/getsops/sops/v3"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
@@ -29,6 +28,7 @@ import (
 	"github.com/sluice-gitops/sluice/internal/emulator"
 	"github.com/sluice-gitops/sluice/internal/keyring"
 	"github.com/sluice-gitops/sluice/internal/sops"
+	"github.com/sluice-gitops/sluice/internal/sops/recipient"
 	"github.com/sluice-gitops/sluice/internal/testkit"
 	"github.com/sluice-gitops/sluice/internal/testkit/azureserver"
 	"github.com/sluice-gitops/sluice/internal/testkit/gitops"
@@ -193,7 +193,7 @@ func (w *world) seal(key keyvault.KeyID) string {
 	id, pub, err := keyvault.New(w.dev, keyvault.Options{Client: w.options().AzureOptions}).PublicKey(w.t.Context(), key)
 	w.must(err)
 	sealed, err := sops.Seal(w.t.Context(), []byte(secret), sops.YAML, sops.SealOptions{
-		EncryptedRegex: "^(data|stringData)$", Recipients: []getsops.KeyGroup{{keyring.AzureRecipient(id, time.Now())}},
+		EncryptedRegex: "^(data|stringData)$", Recipients: []recipient.Group{{keyring.AzureRecipient(id, time.Now())}},
 		Wrap: keyring.Wrapper{Azure: map[keyvault.KeyID]*rsa.PublicKey{id: pub}}.Wrap,
 	})
 	w.must(err)

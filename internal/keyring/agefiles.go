@@ -17,7 +17,6 @@ import (
 	"filippo.io/age/agessh"
 	"filippo.io/age/armor"
 	"filippo.io/age/plugin"
-	sopsage "github.com/getsops/sops/v3/age"
 	"golang.org/x/crypto/ssh"
 )
 
@@ -174,13 +173,9 @@ func (s *station) parseAge(place string, raw []byte) ([]age.Identity, error) {
 			}
 			raw = inner
 		}
-		return []age.Identity{&sopsage.EncryptedIdentity{
-			Contents: raw,
-			Passphrase: func() (string, error) {
-				return s.ui.RequestValue("", fmt.Sprintf("Enter passphrase for identity '%s':", place), true)
-			},
-			NoMatchWarning: func() {}, IncorrectPassphrase: func() {},
-		}}, nil
+		return []age.Identity{&lockedAge{contents: raw, passphrase: func() (string, error) {
+			return s.ui.RequestValue("", fmt.Sprintf("Enter passphrase for identity '%s':", place), true)
+		}}}, nil
 	}
 	var ids []age.Identity
 	lines := bufio.NewScanner(bytes.NewReader(raw))

@@ -16,7 +16,6 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/keyvault/armkeyvault"
 	"github.com/Azure/azure-sdk-for-go/sdk/security/keyvault/azkeys"
-	getsops "github.com/getsops/sops/v3"
 	"github.com/getsops/sops/v3/azkv"
 
 	"github.com/sluice-gitops/sluice/internal/azure/arm"
@@ -25,6 +24,7 @@ import (
 	"github.com/sluice-gitops/sluice/internal/emulator"
 	"github.com/sluice-gitops/sluice/internal/fault"
 	"github.com/sluice-gitops/sluice/internal/sops"
+	"github.com/sluice-gitops/sluice/internal/sops/recipient"
 	"github.com/sluice-gitops/sluice/internal/testkit/azureserver"
 )
 
@@ -135,7 +135,7 @@ func (a *azure) newWorkload(t *testing.T) *identity.Workload {
 
 // seal makes a document without asking the vault for anything.
 func (a *azure) seal(t *testing.T) []byte {
-	return seal(t, Wrapper{Azure: map[keyvault.KeyID]*rsa.PublicKey{a.key: a.public}}, getsops.KeyGroup{AzureRecipient(a.key, time.Now())})
+	return seal(t, Wrapper{Azure: map[keyvault.KeyID]*rsa.PublicKey{a.key: a.public}}, recipient.Group{AzureRecipient(a.key, time.Now())})
 }
 
 // spent returns the requests that f costs, by kind.
@@ -194,8 +194,8 @@ func TestFiveHundredKeyVaultDocumentsCostOneChallengeAndUnderASharedKeyOneReques
 		k := AzureRecipient(a.key, time.Now())
 		enc, _, err := Wrapper{Azure: map[keyvault.KeyID]*rsa.PublicKey{a.key: a.public}}.Wrap(t.Context(), k, []byte("0123456789abcdef0123456789abcdef"))
 		must(t, err)
-		k.SetEncryptedDataKey(enc)
-		return &sops.Metadata{KeyGroups: []getsops.KeyGroup{{k}}}
+		k.SetWrapped(enc)
+		return &sops.Metadata{KeyGroups: []recipient.Group{{k}}}
 	}
 	var own, shared []*sops.Metadata
 	one := wrap()
@@ -240,21 +240,24 @@ func TestFiveHundredKeyVaultDocumentsCostOneChallengeAndUnderASharedKeyOneReques
 func TestUpstreamAndWeOpenEachOthersKeyVaultDocuments(t *testing.T) {
 	a := newAzure(t)
 	ring := New(Options{Transport: a.HTTP}).For(Identity{Name: "x", Azure: a.workload})
-	prepare := func(k *azkv.MasterKey, cred azcore.TokenCredential) *azkv.MasterKey {
-		azkv.NewTokenCredential(cred).ApplyToMasterKey(k)
-		azkv.NewClientOptions(&azkeys.ClientOptions{ClientOptions: azcore.ClientOptions{Transport: a.HTTP}}).ApplyToMasterKey(k)
-		return k
+	prepare := func(k *recipient.AzureKV, cred azcore.TokenCredential) *azkv.MasterKey {
+		client := toUpstream(t, k).(*azkv.MasterKey)
+		azkv.NewTokenCredential(cred).ApplyToMasterKey(client)
+		azkv.NewClientOptions(&azkeys.ClientOptions{ClientOptions: azcore.ClientOptions{Transport: a.HTTP}}).ApplyToMasterKey(client)
+		return client
 	}
 	ours, _, err := Wrapper{Azure: map[keyvault.KeyID]*rsa.PublicKey{a.key: a.public}}.Wrap(t.Context(), AzureRecipient(a.key, time.Now()), []byte("data key"))
 	must(t, err)
-	k := prepare(azkv.NewMasterKey(a.key.Vault, a.key.Name, a.key.Version), a.workload)
+	k := prepare(recipient.NewAzureKV(a.key.Vault, a.key.Name, a.key.Version), a.workload)
 	k.SetEncryptedDataKey(ours)
 	if got, err := k.Decrypt(); err != nil || string(got) != "data key" {
 		t.Errorf("upstream opens ours: %q, %v", got, err)
 	}
-	theirs := prepare(azkv.NewMasterKey(a.key.Vault+"/", a.key.Name, a.key.Version), a.dev)
-	must(t, theirs.Encrypt([]byte("data key")))
-	got, err := ring.DataKey(t.Context(), &sops.Metadata{KeyGroups: []getsops.KeyGroup{{theirs}}})
+	theirs := recipient.NewAzureKV(a.key.Vault+"/", a.key.Name, a.key.Version)
+	up := prepare(theirs, a.dev)
+	must(t, up.Encrypt([]byte("data key")))
+	theirs.SetWrapped(up.EncryptedDataKey())
+	got, err := ring.DataKey(t.Context(), &sops.Metadata{KeyGroups: []recipient.Group{{theirs}}})
 	if err != nil || string(got) != "data key" {
 		t.Errorf("we open upstream's: %q, %v", got, err)
 	}

@@ -4,15 +4,12 @@ import (
 	"context"
 	"encoding/base64"
 
-	"github.com/getsops/sops/v3/gcpkms"
-	"github.com/getsops/sops/v3/hcvault"
-	sopskms "github.com/getsops/sops/v3/kms"
-
 	"github.com/sluice-gitops/sluice/internal/kms/aws"
 	"github.com/sluice-gitops/sluice/internal/kms/transit"
+	"github.com/sluice-gitops/sluice/internal/sops/recipient"
 )
 
-func (s *session) unwrapAWS(ctx context.Context, k *sopskms.MasterKey) ([]byte, error) {
+func (s *session) unwrapAWS(ctx context.Context, k *recipient.KMS) ([]byte, error) {
 	if s.part.aws == nil {
 		return nil, orNotOurs(s.id.AWSErr)
 	}
@@ -23,7 +20,7 @@ func (s *session) unwrapAWS(ctx context.Context, k *sopskms.MasterKey) ([]byte, 
 	return s.part.aws.Decrypt(ctx, awsKey(k), enc)
 }
 
-func (s *session) unwrapGoogle(ctx context.Context, k *gcpkms.MasterKey) ([]byte, error) {
+func (s *session) unwrapGoogle(ctx context.Context, k *recipient.GCPKMS) ([]byte, error) {
 	if s.part.google == nil {
 		return nil, orNotOurs(s.id.GoogleErr)
 	}
@@ -34,7 +31,7 @@ func (s *session) unwrapGoogle(ctx context.Context, k *gcpkms.MasterKey) ([]byte
 	return s.part.google.Decrypt(ctx, k.ResourceID, enc)
 }
 
-func (s *session) unwrapTransit(ctx context.Context, k *hcvault.MasterKey) ([]byte, error) {
+func (s *session) unwrapTransit(ctx context.Context, k *recipient.HCVault) ([]byte, error) {
 	if s.part.transit == nil {
 		return nil, orNotOurs(s.id.VaultErr)
 	}
@@ -48,7 +45,7 @@ func orNotOurs(err error) error {
 	return err
 }
 
-func awsKey(k *sopskms.MasterKey) aws.Key {
+func awsKey(k *recipient.KMS) aws.Key {
 	key := aws.Key{ARN: k.Arn, Role: k.Role, Profile: k.AwsProfile}
 	for name, value := range k.EncryptionContext {
 		if value != nil {
@@ -61,6 +58,6 @@ func awsKey(k *sopskms.MasterKey) aws.Key {
 	return key
 }
 
-func transitKey(k *hcvault.MasterKey) transit.Key {
+func transitKey(k *recipient.HCVault) transit.Key {
 	return transit.Key{Address: k.VaultAddress, Engine: k.EnginePath, Name: k.KeyName}
 }

@@ -14,11 +14,6 @@ import (
 	"sync"
 	"testing"
 
-	getsops "github.com/getsops/sops/v3"
-	"github.com/getsops/sops/v3/gcpkms"
-	"github.com/getsops/sops/v3/hcvault"
-	"github.com/getsops/sops/v3/keys"
-	sopskms "github.com/getsops/sops/v3/kms"
 	"golang.org/x/oauth2"
 
 	"github.com/sluice-gitops/sluice/internal/fault"
@@ -26,6 +21,7 @@ import (
 	"github.com/sluice-gitops/sluice/internal/kms/gcp"
 	"github.com/sluice-gitops/sluice/internal/kms/transit"
 	"github.com/sluice-gitops/sluice/internal/sops"
+	"github.com/sluice-gitops/sluice/internal/sops/recipient"
 )
 
 const (
@@ -34,12 +30,16 @@ const (
 )
 
 // recipients are one key of each service, as a document names them.
-func (s *services) recipients() map[string]func() keys.MasterKey {
-	return map[string]func() keys.MasterKey{
-		"aws":    func() keys.MasterKey { return sopskms.NewMasterKey(awsARN, "", nil) },
-		"google": func() keys.MasterKey { return gcpkms.NewMasterKeyFromResourceID(googleKMS) },
-		"vault":  func() keys.MasterKey { return hcvault.NewMasterKey(s.URL, "secrets/transit", "sops") },
+func (s *services) recipients() map[string]func() recipient.Key {
+	return map[string]func() recipient.Key{
+		"aws":    func() recipient.Key { return recipient.NewKMS(awsARN, "", nil, "") },
+		"google": func() recipient.Key { return recipient.NewGCPKMS(googleKMS) },
+		"vault":  func() recipient.Key { return transitRecipient(s.URL, "secrets/transit", "sops") },
 	}
+}
+
+func transitRecipient(address, engine, name string) *recipient.HCVault {
+	return &recipient.HCVault{VaultAddress: address, EnginePath: engine, KeyName: name}
 }
 
 // identity gives one with a credential of the same name for each service.
@@ -65,9 +65,9 @@ func TestEachKeyServiceOpensWhatItsIdentityMayAndNamesWhatItMayNot(t *testing.T)
 	s.allow("poor", "")
 	r := s.ring(Options{})
 	mine := s.identity(t, "mine", "mine")
-	for name, recipient := range s.recipients() {
+	for name, makeKey := range s.recipients() {
 		t.Run(name, func(t *testing.T) {
-			doc := seal(t, Wrapper{Online: r.Online(mine)}, getsops.KeyGroup{recipient()})
+			doc := seal(t, Wrapper{Online: r.Online(mine)}, recipient.Group{makeKey()})
 			if err := open(t, r.For(mine), doc); err != nil {
 				t.Fatal(err)
 			}
@@ -100,25 +100,25 @@ func TestUpstreamAndWeOpenEachOthersDocumentsOfEveryKeyService(t *testing.T) {
 	r := New(Options{})
 	all := s.recipients()
 	value := "b"
-	all["aws with a context"] = func() keys.MasterKey {
-		return sopskms.NewMasterKey(awsARN, "", map[string]*string{"a": &value})
+	all["aws with a context"] = func() recipient.Key {
+		return recipient.NewKMS(awsARN, "", map[string]*string{"a": &value}, "")
 	}
-	all["aws with a role"] = func() keys.MasterKey { return sopskms.NewMasterKey(awsARN, "arn:aws:iam::123456789012:role/sops", nil) }
+	all["aws with a role"] = func() recipient.Key { return recipient.NewKMS(awsARN, "arn:aws:iam::123456789012:role/sops", nil, "") }
 	s.allow("ASIAsops", awsARN)
-	for name, recipient := range all {
+	for name, makeKey := range all {
 		t.Run(name, func(t *testing.T) {
-			ours := recipient()
+			ours := makeKey()
 			enc, handled, err := Wrapper{Online: r.Online(person)}.Wrap(t.Context(), ours, []byte("data key"))
 			if err != nil || !handled {
 				t.Fatal(handled, err)
 			}
-			ours.SetEncryptedDataKey(enc)
-			if got, err := ours.Decrypt(); err != nil || string(got) != "data key" {
+			ours.SetWrapped(enc)
+			if got, err := upstreamOpens(t, ours); err != nil || string(got) != "data key" {
 				t.Errorf("upstream opens ours: %q, %v", got, err)
 			}
-			theirs := recipient()
-			must(t, theirs.Encrypt([]byte("data key")))
-			got, err := r.For(person).DataKey(t.Context(), &sops.Metadata{KeyGroups: []getsops.KeyGroup{{theirs}}})
+			theirs := makeKey()
+			upstreamWraps(t, theirs, []byte("data key"))
+			got, err := r.For(person).DataKey(t.Context(), &sops.Metadata{KeyGroups: []recipient.Group{{theirs}}})
 			if err != nil || string(got) != "data key" {
 				t.Errorf("we open upstream's: %q, %v", got, err)
 			}
@@ -134,17 +134,17 @@ func TestFiveHundredDocumentsCostOneRequestEachAndUnderASharedKeyOne(t *testing.
 		t.Run(name, func(t *testing.T) {
 			r := s.ring(Options{})
 			var own, shared []*sops.Metadata
-			wrap := func() keys.MasterKey {
+			wrap := func() recipient.Key {
 				k := s.recipients()[name]()
 				enc, _, err := Wrapper{Online: r.Online(id)}.Wrap(t.Context(), k, []byte("0123456789abcdef0123456789abcdef"))
 				must(t, err)
-				k.SetEncryptedDataKey(enc)
+				k.SetWrapped(enc)
 				return k
 			}
 			one := wrap()
 			for range 500 {
-				own = append(own, &sops.Metadata{KeyGroups: []getsops.KeyGroup{{wrap()}}})
-				shared = append(shared, &sops.Metadata{KeyGroups: []getsops.KeyGroup{{one}}})
+				own = append(own, &sops.Metadata{KeyGroups: []recipient.Group{{wrap()}}})
+				shared = append(shared, &sops.Metadata{KeyGroups: []recipient.Group{{one}}})
 			}
 			openAll := func(docs []*sops.Metadata) func() {
 				return func() {
@@ -185,8 +185,8 @@ func TestNoIdentityRidesOnWhatAnotherUnwrapped(t *testing.T) {
 	s.allow("theirs", "")
 	r := s.ring(Options{})
 	mine, theirs := s.identity(t, "mine", "mine"), s.identity(t, "theirs", "theirs")
-	for name, recipient := range s.recipients() {
-		doc := seal(t, Wrapper{Online: r.Online(mine)}, getsops.KeyGroup{recipient()})
+	for name, makeKey := range s.recipients() {
+		doc := seal(t, Wrapper{Online: r.Online(mine)}, recipient.Group{makeKey()})
 		must(t, open(t, r.For(mine), doc))
 		wantFault(t, open(t, r.For(theirs), doc), "SLU-VAULT-020")
 		// The same name with another credential is another identity.
@@ -205,8 +205,8 @@ func TestNoIdentityRidesOnWhatAnotherUnwrapped(t *testing.T) {
 		r.Forget("mine")
 	}
 	// An identity that is turned away anywhere loses everything it had unwrapped.
-	first := seal(t, Wrapper{Online: r.Online(mine)}, getsops.KeyGroup{s.recipients()["aws"]()})
-	second := seal(t, Wrapper{Online: r.Online(mine)}, getsops.KeyGroup{s.recipients()["vault"]()})
+	first := seal(t, Wrapper{Online: r.Online(mine)}, recipient.Group{s.recipients()["aws"]()})
+	second := seal(t, Wrapper{Online: r.Online(mine)}, recipient.Group{s.recipients()["vault"]()})
 	must(t, open(t, r.For(mine), first))
 	s.allow("mine", "")
 	must(t, open(t, r.For(mine), first)) // from memory: nobody has asked since
@@ -236,10 +236,10 @@ func TestWhatAServerEchoesIsInNoError(t *testing.T) {
 			return true
 		}
 	}
-	for name, recipient := range s.recipients() {
+	for name, makeKey := range s.recipients() {
 		s.reply = nil
 		setup := s.ring(Options{})
-		doc := seal(t, Wrapper{Online: setup.Online(mine)}, getsops.KeyGroup{recipient()})
+		doc := seal(t, Wrapper{Online: setup.Online(mine)}, recipient.Group{makeKey()})
 		for _, status := range []int{200, 307, 400, 401, 403, 404, 409, 429, 500, 503} {
 			s.reply = echo(status, "https://evil.test/"+canary)
 			r := s.ring(Options{Timeout: 200 * 1e6})
@@ -251,7 +251,7 @@ func TestWhatAServerEchoesIsInNoError(t *testing.T) {
 			if text := fmt.Sprintf("%v %+v", err, fault.From(err)); strings.Contains(strings.ToUpper(text), canary) {
 				t.Errorf("%s %d: %s", name, status, text)
 			}
-			_, _, err = Wrapper{Online: r.Online(id)}.Wrap(t.Context(), recipient(), []byte(canary))
+			_, _, err = Wrapper{Online: r.Online(id)}.Wrap(t.Context(), makeKey(), []byte(canary))
 			noCanary(t, err)
 		}
 	}
@@ -263,9 +263,9 @@ func TestAVaultTokenGoesOnlyWhereItMay(t *testing.T) {
 	other := newServices(t)
 	other.allow("token", "*")
 	doc := func(address string) *sops.Metadata {
-		k := hcvault.NewMasterKey(address, "transit", "sops")
+		k := transitRecipient(address, "transit", "sops")
 		k.EncryptedKey = "vault:v1:AAAA"
-		return &sops.Metadata{KeyGroups: []getsops.KeyGroup{{k}}}
+		return &sops.Metadata{KeyGroups: []recipient.Group{{k}}}
 	}
 	secret := func(t *testing.T, addresses string) Identity {
 		t.Helper()
@@ -309,10 +309,10 @@ func TestAVaultTokenGoesOnlyWhereItMay(t *testing.T) {
 		})
 	}
 	for _, bad := range []string{"../sys/raw", "a/../b", "a b", "", "x?y", "%2e%2e"} {
-		k := hcvault.NewMasterKey(s.URL, bad, "sops")
+		k := transitRecipient(s.URL, bad, "sops")
 		k.EncryptedKey = "vault:v1:AAAA"
 		if n := s.spent(func() {
-			_, err := New(Options{}).For(secret(t, s.URL)).DataKey(t.Context(), &sops.Metadata{KeyGroups: []getsops.KeyGroup{{k}}})
+			_, err := New(Options{}).For(secret(t, s.URL)).DataKey(t.Context(), &sops.Metadata{KeyGroups: []recipient.Group{{k}}})
 			wantFault(t, err, "SLU-KEY-023")
 		}); len(n) != 0 {
 			t.Errorf("engine %q: %v", bad, n)
@@ -337,8 +337,8 @@ func TestAControllerTakesNoCredentialFromAnywhereElse(t *testing.T) {
 	}
 	own, err := Workstation(t.Context(), WorkstationOptions{Home: t.TempDir()})
 	must(t, err)
-	for name, recipient := range s.recipients() {
-		doc := seal(t, Wrapper{Online: s.ring(Options{}).Online(own)}, getsops.KeyGroup{recipient()})
+	for name, makeKey := range s.recipients() {
+		doc := seal(t, Wrapper{Online: s.ring(Options{}).Online(own)}, recipient.Group{makeKey()})
 		id, err := FromSecret("tenant", map[string][]byte{"a.agekey": []byte(ageKey(t).String())})
 		must(t, err)
 		if n := s.spent(func() { wantFault(t, open(t, s.ring(Options{}).For(id), doc), "SLU-KEYRING-001") }); len(n) != 0 {
@@ -367,8 +367,8 @@ func TestSecretEntriesOfTheKeyServicesOpen(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := s.ring(Options{})
-	for name, recipient := range s.recipients() {
-		if err := open(t, r.For(id), seal(t, Wrapper{Online: r.Online(s.identity(t, "o", "mine"))}, getsops.KeyGroup{recipient()})); err != nil {
+	for name, makeKey := range s.recipients() {
+		if err := open(t, r.For(id), seal(t, Wrapper{Online: r.Online(s.identity(t, "o", "mine"))}, recipient.Group{makeKey()})); err != nil {
 			t.Error(name, err)
 		}
 	}

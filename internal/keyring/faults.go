@@ -6,10 +6,9 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/getsops/sops/v3/keys"
-
 	"github.com/sluice-gitops/sluice/internal/fault"
 	"github.com/sluice-gitops/sluice/internal/sops"
+	"github.com/sluice-gitops/sluice/internal/sops/recipient"
 )
 
 // explain tells why no data key was found: the failure itself where there is one candidate, all of them where there
@@ -67,7 +66,7 @@ func (s *session) noneFits(doc *sops.Metadata, got, need int) error {
 	for _, g := range doc.KeyGroups {
 		for _, k := range g {
 			have = append(have, describe(k))
-			kinds[k.TypeToIdentifier()] = true
+			kinds[k.Kind()] = true
 		}
 	}
 	f := &fault.Fault{
@@ -133,8 +132,8 @@ func fixFor(kinds map[string]bool) string {
 	return "add a recipient that the identity can open: sops rotate -i --add-azure-kv <key URL> <file>"
 }
 
-func describe(k keys.MasterKey) string {
-	return k.TypeToIdentifier() + " " + k.ToString()
+func describe(k recipient.Key) string {
+	return k.Kind() + " " + k.String()
 }
 
 // undecryptable tells that a recipient's own key did not open its part. The cause is kept out: it comes from parsers

@@ -10,8 +10,8 @@ import (
 	"testing"
 
 	"github.com/ProtonMail/go-crypto/openpgp"
-	getsops "github.com/getsops/sops/v3"
-	"github.com/getsops/sops/v3/pgp"
+
+	"github.com/sluice-gitops/sluice/internal/sops/recipient"
 )
 
 // gnupg runs the real gpg with a home of its own.
@@ -53,10 +53,10 @@ func TestJudgeGnuPGAndSopsOpenWhatWeSealOfflineAndTheOtherWayRound(t *testing.T)
 	public, err := openpgp.ReadArmoredKeyRing(bytes.NewReader(gnupg(t, home, nil, "--armor", "--export", fingerprint)))
 	must(t, err)
 	secret := gnupg(t, home, nil, "--armor", "--export-secret-keys", fingerprint)
-	recipient := func() *pgp.MasterKey { return pgp.NewMasterKeyFromFingerprint(fingerprint) }
+	named := func() *recipient.PGP { return recipient.NewPGP(fingerprint) }
 
 	// Sealed offline, with the public half alone.
-	k := recipient()
+	k := named()
 	enc, handled, err := Wrapper{PGP: public}.Wrap(t.Context(), k, []byte("data key"))
 	if err != nil || !handled {
 		t.Fatal(handled, err)
@@ -64,14 +64,14 @@ func TestJudgeGnuPGAndSopsOpenWhatWeSealOfflineAndTheOtherWayRound(t *testing.T)
 	if got := gnupg(t, home, enc, "-d"); string(got) != "data key" {
 		t.Errorf("gpg: %q", got)
 	}
-	k.SetEncryptedDataKey(enc)
-	if got, err := k.Decrypt(); err != nil || string(got) != "data key" {
+	k.SetWrapped(enc)
+	if got, err := upstreamOpens(t, k); err != nil || string(got) != "data key" {
 		t.Errorf("sops: %q, %v", got, err)
 	}
 
 	// Sealed by sops, which calls gpg; opened by the controller, which does not.
-	k = recipient()
-	must(t, k.Encrypt([]byte("data key")))
+	k = named()
+	upstreamWraps(t, k, []byte("data key"))
 	id, err := FromSecret("s", map[string][]byte{"sops.asc": secret})
 	must(t, err)
 	s := &session{id: id}
@@ -83,7 +83,7 @@ func TestJudgeGnuPGAndSopsOpenWhatWeSealOfflineAndTheOtherWayRound(t *testing.T)
 	person, err := Workstation(t.Context(), WorkstationOptions{Home: t.TempDir()})
 	must(t, err)
 	r := New(Options{})
-	doc := seal(t, Wrapper{Online: r.Online(person)}, getsops.KeyGroup{recipient()})
+	doc := seal(t, Wrapper{Online: r.Online(person)}, recipient.Group{named()})
 	if err := open(t, r.For(person), doc); err != nil {
 		t.Errorf("a person's machine: %v", err)
 	}
@@ -97,7 +97,7 @@ func TestJudgeGnuPGAndSopsOpenWhatWeSealOfflineAndTheOtherWayRound(t *testing.T)
 	person, err = Workstation(t.Context(), WorkstationOptions{Home: t.TempDir()})
 	must(t, err)
 	wantFault(t, open(t, New(Options{}).For(person), doc), "SLU-KEYRING-001")
-	_, _, err = Wrapper{Online: r.Online(person)}.Wrap(t.Context(), recipient(), []byte(canary))
+	_, _, err = Wrapper{Online: r.Online(person)}.Wrap(t.Context(), named(), []byte(canary))
 	noCanary(t, err)
 	wantFault(t, err, "SLU-KEYRING-021")
 }

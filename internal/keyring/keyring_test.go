@@ -18,15 +18,11 @@ import (
 	"filippo.io/age"
 	"github.com/ProtonMail/go-crypto/openpgp"
 	pgparmor "github.com/ProtonMail/go-crypto/openpgp/armor"
-	getsops "github.com/getsops/sops/v3"
-	sopsage "github.com/getsops/sops/v3/age"
-	"github.com/getsops/sops/v3/azkv"
-	"github.com/getsops/sops/v3/gcpkms"
-	"github.com/getsops/sops/v3/keys"
 	"github.com/getsops/sops/v3/pgp"
 
 	"github.com/sluice-gitops/sluice/internal/fault"
 	"github.com/sluice-gitops/sluice/internal/sops"
+	"github.com/sluice-gitops/sluice/internal/sops/recipient"
 	"github.com/sluice-gitops/sluice/internal/testkit"
 )
 
@@ -44,9 +40,9 @@ func ageKey(t testing.TB) *age.X25519Identity {
 	return id
 }
 
-func ageRecipientKey(t testing.TB, id *age.X25519Identity) keys.MasterKey {
+func ageRecipientKey(t testing.TB, id *age.X25519Identity) recipient.Key {
 	t.Helper()
-	k, err := sopsage.MasterKeyFromRecipient(id.Recipient().String())
+	k, err := recipient.ParseAge(id.Recipient().String())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,7 +73,7 @@ func armored(t testing.TB, e *openpgp.Entity) []byte {
 
 const plain = "apiVersion: v1\nkind: Secret\nstringData:\n    password: CANARY-4711\n"
 
-func seal(t testing.TB, w Wrapper, groups ...getsops.KeyGroup) []byte {
+func seal(t testing.TB, w Wrapper, groups ...recipient.Group) []byte {
 	t.Helper()
 	out, err := sops.Seal(context.Background(), []byte(plain), sops.YAML, sops.SealOptions{
 		EncryptedRegex: "^(data|stringData)$", Recipients: groups, Wrap: w.Wrap,
@@ -137,12 +133,12 @@ func TestAgeAndPGPKeysOfASecretOpen(t *testing.T) {
 		t.Fatalf("%d age, %d PGP identities; want 2 and 2", len(id.Age), len(id.PGP))
 	}
 	ring := New(Options{}).For(id)
-	if err := open(t, ring, seal(t, Wrapper{}, getsops.KeyGroup{ageRecipientKey(t, a)})); err != nil {
+	if err := open(t, ring, seal(t, Wrapper{}, recipient.Group{ageRecipientKey(t, a)})); err != nil {
 		t.Error("age:", err)
 	}
 	fp := hexUpper(p.PrimaryKey.Fingerprint)
 	for _, name := range []string{fp, fp[len(fp)-16:], hexUpper(p.Subkeys[0].PublicKey.Fingerprint)} {
-		if err := open(t, ring, seal(t, Wrapper{PGP: openpgp.EntityList{p}}, getsops.KeyGroup{pgp.NewMasterKeyFromFingerprint(name)})); err != nil {
+		if err := open(t, ring, seal(t, Wrapper{PGP: openpgp.EntityList{p}}, recipient.Group{recipient.NewPGP(name)})); err != nil {
 			t.Error("PGP", name, err)
 		}
 	}
@@ -158,20 +154,22 @@ func TestPGPInteroperatesWithUpstream(t *testing.T) {
 	if err := errors.Join(os.WriteFile(dir+"/pub", pub.Bytes(), 0o600), os.WriteFile(dir+"/sec", sec.Bytes(), 0o600)); err != nil {
 		t.Fatal(err)
 	}
-	k := pgp.NewMasterKeyFromFingerprint(hexUpper(p.PrimaryKey.Fingerprint))
-	pgp.PubRing(dir + "/pub").ApplyToMasterKey(k)
-	pgp.SecRing(dir + "/sec").ApplyToMasterKey(k)
+	k := recipient.NewPGP(hexUpper(p.PrimaryKey.Fingerprint))
+	up := toUpstream(t, k).(*pgp.MasterKey)
+	pgp.PubRing(dir + "/pub").ApplyToMasterKey(up)
+	pgp.SecRing(dir + "/sec").ApplyToMasterKey(up)
 	enc, handled, err := Wrapper{PGP: openpgp.EntityList{p}}.Wrap(t.Context(), k, []byte("data key"))
 	if err != nil || !handled {
 		t.Fatal(handled, err)
 	}
-	k.SetEncryptedDataKey(enc)
-	if got, err := k.Decrypt(); err != nil || string(got) != "data key" {
+	up.SetEncryptedDataKey(enc)
+	if got, err := up.Decrypt(); err != nil || string(got) != "data key" {
 		t.Errorf("upstream: %q, %v", got, err)
 	}
-	if err := k.Encrypt([]byte("data key")); err != nil {
+	if err := up.Encrypt([]byte("data key")); err != nil {
 		t.Fatal(err)
 	}
+	k.SetWrapped(up.EncryptedDataKey())
 	s := &session{id: Identity{PGP: openpgp.EntityList{p}}}
 	if got, err := s.unwrapPGP(t.Context(), k); err != nil || string(got) != "data key" {
 		t.Errorf("ours: %q, %v", got, err)
@@ -180,7 +178,7 @@ func TestPGPInteroperatesWithUpstream(t *testing.T) {
 
 func TestShamirGroupsAreJoined(t *testing.T) {
 	a, b, c := ageKey(t), ageKey(t), ageKey(t)
-	groups := []getsops.KeyGroup{{ageRecipientKey(t, a)}, {ageRecipientKey(t, b)}, {ageRecipientKey(t, c)}}
+	groups := []recipient.Group{{ageRecipientKey(t, a)}, {ageRecipientKey(t, b)}, {ageRecipientKey(t, c)}}
 	doc, err := sops.Seal(t.Context(), []byte(plain), sops.YAML, sops.SealOptions{Recipients: groups, ShamirThreshold: 2})
 	if err != nil {
 		t.Fatal(err)
@@ -198,39 +196,39 @@ func TestShamirGroupsAreJoined(t *testing.T) {
 func TestTheFaultSaysWhatTheFileNeedsAndWhatTheIdentityHas(t *testing.T) {
 	a, p := ageKey(t), pgpKey(t)
 	noAzure := &fault.Fault{Code: "SLU-IDENTITY-001", Hop: fault.HopIdentity, Seen: "no identity", Why: "w", Fix: "f"}
-	azure := &azkv.MasterKey{VaultURL: "https://v1.vault.azure.net", Name: "sops", Version: "v", EncryptedKey: "AA"}
-	pgpRecipient := pgp.NewMasterKeyFromFingerprint(hexUpper(p.PrimaryKey.Fingerprint))
+	azure := &recipient.AzureKV{VaultURL: "https://v1.vault.azure.net", Name: "sops", Version: "v", EncryptedKey: "AA"}
+	pgpRecipient := recipient.NewPGP(hexUpper(p.PrimaryKey.Fingerprint))
 	pgpRecipient.EncryptedKey = canary
 	stale := ageRecipientKey(t, a)
-	stale.SetEncryptedDataKey([]byte(canary))
-	foreign := &sopsage.MasterKey{Recipient: "age1foreign", EncryptedKey: canary}
+	stale.SetWrapped([]byte(canary))
+	foreign := &recipient.Age{Recipient: "age1foreign", EncryptedKey: canary}
 	for _, tt := range []struct {
 		name  string
 		id    Identity
-		group getsops.KeyGroup
+		group recipient.Group
 		code  string
 		hop   fault.Hop
 	}{
-		{"nothing at hand", Identity{}, getsops.KeyGroup{foreign}, "SLU-KEYRING-001", fault.HopKeyring},
-		{"another age key", Identity{Age: []age.Identity{a}}, getsops.KeyGroup{foreign}, "SLU-KEYRING-001", fault.HopKeyring},
-		{"PGP only", Identity{Age: []age.Identity{a}}, getsops.KeyGroup{pgpRecipient}, "SLU-KEYRING-001", fault.HopKeyring},
-		{"Google only", Identity{Age: []age.Identity{a}}, getsops.KeyGroup{&gcpkms.MasterKey{ResourceID: "projects/p"}}, "SLU-KEYRING-001", fault.HopKeyring},
-		{"Azure, but no identity", Identity{AzureErr: noAzure}, getsops.KeyGroup{azure, foreign}, "SLU-IDENTITY-001", fault.HopIdentity},
-		{"Azure, nobody said why", Identity{}, getsops.KeyGroup{azure}, "SLU-KEYRING-001", fault.HopKeyring},
-		{"changed enc, age", Identity{Age: []age.Identity{a}}, getsops.KeyGroup{stale}, "SLU-KEYRING-003", fault.HopKeyring},
-		{"changed enc, PGP", Identity{PGP: openpgp.EntityList{p}}, getsops.KeyGroup{pgpRecipient}, "SLU-KEYRING-003", fault.HopKeyring},
-		{"two that should open", Identity{Age: []age.Identity{a}, PGP: openpgp.EntityList{p}}, getsops.KeyGroup{stale, pgpRecipient}, "SLU-KEYRING-002", fault.HopKeyring},
+		{"nothing at hand", Identity{}, recipient.Group{foreign}, "SLU-KEYRING-001", fault.HopKeyring},
+		{"another age key", Identity{Age: []age.Identity{a}}, recipient.Group{foreign}, "SLU-KEYRING-001", fault.HopKeyring},
+		{"PGP only", Identity{Age: []age.Identity{a}}, recipient.Group{pgpRecipient}, "SLU-KEYRING-001", fault.HopKeyring},
+		{"Google only", Identity{Age: []age.Identity{a}}, recipient.Group{&recipient.GCPKMS{ResourceID: "projects/p"}}, "SLU-KEYRING-001", fault.HopKeyring},
+		{"Azure, but no identity", Identity{AzureErr: noAzure}, recipient.Group{azure, foreign}, "SLU-IDENTITY-001", fault.HopIdentity},
+		{"Azure, nobody said why", Identity{}, recipient.Group{azure}, "SLU-KEYRING-001", fault.HopKeyring},
+		{"changed enc, age", Identity{Age: []age.Identity{a}}, recipient.Group{stale}, "SLU-KEYRING-003", fault.HopKeyring},
+		{"changed enc, PGP", Identity{PGP: openpgp.EntityList{p}}, recipient.Group{pgpRecipient}, "SLU-KEYRING-003", fault.HopKeyring},
+		{"two that should open", Identity{Age: []age.Identity{a}, PGP: openpgp.EntityList{p}}, recipient.Group{stale, pgpRecipient}, "SLU-KEYRING-002", fault.HopKeyring},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			tt.id.Name = "ns/ks"
-			_, err := New(Options{}).For(tt.id).DataKey(t.Context(), &sops.Metadata{KeyGroups: []getsops.KeyGroup{tt.group}})
+			_, err := New(Options{}).For(tt.id).DataKey(t.Context(), &sops.Metadata{KeyGroups: []recipient.Group{tt.group}})
 			noCanary(t, err)
 			if f := wantFault(t, err, tt.code); f.Hop != tt.hop {
 				t.Errorf("hop %s", f.Hop)
 			}
 		})
 	}
-	none := &sops.Metadata{KeyGroups: []getsops.KeyGroup{{foreign, pgp.NewMasterKeyFromFingerprint("ABCD0123"), azure}}}
+	none := &sops.Metadata{KeyGroups: []recipient.Group{{foreign, recipient.NewPGP("ABCD0123"), azure}}}
 	_, err := New(Options{}).For(Identity{Name: "ns/ks"}).DataKey(t.Context(), none)
 	testkit.Golden(t, "testdata/nonefits.golden", []byte(fault.From(err).Multiline()+"\n"))
 }
@@ -239,7 +237,7 @@ func TestDataKeysAreServedFromMemoryPerIdentity(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
 	a := ageKey(t)
 	r := New(Options{TTL: time.Hour, MaxKeys: 3, Clock: func() time.Time { return now }})
-	doc := seal(t, Wrapper{}, getsops.KeyGroup{ageRecipientKey(t, a)})
+	doc := seal(t, Wrapper{}, recipient.Group{ageRecipientKey(t, a)})
 	with, without := Identity{Name: "a", Age: []age.Identity{a}}, Identity{Name: "a"}
 
 	if err := open(t, r.For(with), doc); err != nil {
@@ -260,7 +258,7 @@ func TestDataKeysAreServedFromMemoryPerIdentity(t *testing.T) {
 	wantFault(t, open(t, r.For(without), doc), "SLU-KEYRING-001")
 
 	for range 5 {
-		if err := open(t, r.For(with), seal(t, Wrapper{}, getsops.KeyGroup{ageRecipientKey(t, a)})); err != nil {
+		if err := open(t, r.For(with), seal(t, Wrapper{}, recipient.Group{ageRecipientKey(t, a)})); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -283,7 +281,7 @@ func TestAChangedSecretLosesItsMemoryAndAnEqualOneKeepsIt(t *testing.T) {
 		return id
 	}
 	r := New(Options{})
-	doc := seal(t, Wrapper{}, getsops.KeyGroup{ageRecipientKey(t, a)})
+	doc := seal(t, Wrapper{}, recipient.Group{ageRecipientKey(t, a)})
 	if err := open(t, r.For(read(a.String())), doc); err != nil {
 		t.Fatal(err)
 	}
@@ -395,7 +393,7 @@ func TestACallerLeavesWithItsContextAndTheOthersStayServed(t *testing.T) {
 	h := &hanging{started: make(chan struct{}), release: make(chan struct{})}
 	r := New(Options{Transport: h})
 	id := Identity{Name: "a", Azure: staticToken{}}
-	doc := &sops.Metadata{KeyGroups: []getsops.KeyGroup{{&azkv.MasterKey{VaultURL: "https://v1.vault.azure.net", Name: "k", Version: "v", EncryptedKey: "AA"}}}}
+	doc := &sops.Metadata{KeyGroups: []recipient.Group{{&recipient.AzureKV{VaultURL: "https://v1.vault.azure.net", Name: "k", Version: "v", EncryptedKey: "AA"}}}}
 	ctx, cancel := context.WithCancel(t.Context())
 	first, second := make(chan error, 1), make(chan error, 1)
 	ask := func(ctx context.Context, out chan error) {

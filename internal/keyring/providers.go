@@ -11,15 +11,9 @@ import (
 	"filippo.io/age/armor"
 	"github.com/ProtonMail/go-crypto/openpgp"
 	pgparmor "github.com/ProtonMail/go-crypto/openpgp/armor"
-	sopsage "github.com/getsops/sops/v3/age"
-	"github.com/getsops/sops/v3/azkv"
-	"github.com/getsops/sops/v3/gcpkms"
-	"github.com/getsops/sops/v3/hcvault"
-	"github.com/getsops/sops/v3/keys"
-	sopskms "github.com/getsops/sops/v3/kms"
-	"github.com/getsops/sops/v3/pgp"
 
 	"github.com/sluice-gitops/sluice/internal/azure/keyvault"
+	"github.com/sluice-gitops/sluice/internal/sops/recipient"
 )
 
 // maxPart bounds what a decrypted data key may be: 32 bytes, one more as a Shamir part.
@@ -27,20 +21,20 @@ const maxPart = 4 << 10
 
 // cost orders recipients: what this process can do alone comes before the network, and where the identity cannot sign
 // in comes last.
-func (s *session) cost(k keys.MasterKey) int {
+func (s *session) cost(k recipient.Key) int {
 	able := true
 	switch k.(type) {
-	case *sopsage.MasterKey:
+	case *recipient.Age:
 		return 0
-	case *pgp.MasterKey:
+	case *recipient.PGP:
 		return 1
-	case *azkv.MasterKey:
+	case *recipient.AzureKV:
 		able = s.part.vaults != nil
-	case *sopskms.MasterKey:
+	case *recipient.KMS:
 		able = s.part.aws != nil
-	case *gcpkms.MasterKey:
+	case *recipient.GCPKMS:
 		able = s.part.google != nil
-	case *hcvault.MasterKey:
+	case *recipient.HCVault:
 		able = s.part.transit != nil
 	}
 	if able {
@@ -50,25 +44,25 @@ func (s *session) cost(k keys.MasterKey) int {
 }
 
 // unwrap asks one recipient's provider for the data key.
-func (s *session) unwrap(ctx context.Context, k keys.MasterKey) ([]byte, error) {
+func (s *session) unwrap(ctx context.Context, k recipient.Key) ([]byte, error) {
 	switch k := k.(type) {
-	case *sopsage.MasterKey:
+	case *recipient.Age:
 		return s.unwrapAge(ctx, k)
-	case *pgp.MasterKey:
+	case *recipient.PGP:
 		return s.unwrapPGP(ctx, k)
-	case *azkv.MasterKey:
+	case *recipient.AzureKV:
 		return s.unwrapAzure(ctx, k)
-	case *sopskms.MasterKey:
+	case *recipient.KMS:
 		return s.unwrapAWS(ctx, k)
-	case *gcpkms.MasterKey:
+	case *recipient.GCPKMS:
 		return s.unwrapGoogle(ctx, k)
-	case *hcvault.MasterKey:
+	case *recipient.HCVault:
 		return s.unwrapTransit(ctx, k)
 	}
 	return nil, errNotOurs
 }
 
-func (s *session) unwrapAge(ctx context.Context, k *sopsage.MasterKey) ([]byte, error) {
+func (s *session) unwrapAge(ctx context.Context, k *recipient.Age) ([]byte, error) {
 	if s.id.station != nil {
 		return s.id.station.openAge(ctx, k)
 	}
@@ -83,7 +77,7 @@ func (s *session) unwrapAge(ctx context.Context, k *sopsage.MasterKey) ([]byte, 
 }
 
 // openAge tries identities on an age recipient. Its error is a fault.
-func openAge(k *sopsage.MasterKey, ids []age.Identity) ([]byte, error) {
+func openAge(k *recipient.Age, ids []age.Identity) ([]byte, error) {
 	r, err := age.Decrypt(armor.NewReader(strings.NewReader(k.EncryptedKey)), ids...)
 	if err == nil {
 		var part []byte
@@ -96,7 +90,7 @@ func openAge(k *sopsage.MasterKey, ids []age.Identity) ([]byte, error) {
 
 // unwrapPGP decrypts in this process where it has the key: no gpg binary, no agent, no key ring on disk. Only a person's
 // machine has those.
-func (s *session) unwrapPGP(ctx context.Context, k *pgp.MasterKey) ([]byte, error) {
+func (s *session) unwrapPGP(ctx context.Context, k *recipient.PGP) ([]byte, error) {
 	if s.id.station != nil {
 		return s.id.station.openPGP(ctx, k)
 	}
@@ -121,7 +115,7 @@ func readPart(r io.Reader) ([]byte, error) {
 
 var errTooLong = errors.New("longer than a data key")
 
-func openPGP(k *pgp.MasterKey, list openpgp.EntityList) ([]byte, error) {
+func openPGP(k *recipient.PGP, list openpgp.EntityList) ([]byte, error) {
 	block, err := pgparmor.Decode(strings.NewReader(k.EncryptedKey))
 	if err == nil {
 		var msg *openpgp.MessageDetails
@@ -135,7 +129,7 @@ func openPGP(k *pgp.MasterKey, list openpgp.EntityList) ([]byte, error) {
 	return nil, undecryptable("PGP key " + k.Fingerprint)
 }
 
-func (s *session) unwrapAzure(ctx context.Context, k *azkv.MasterKey) ([]byte, error) {
+func (s *session) unwrapAzure(ctx context.Context, k *recipient.AzureKV) ([]byte, error) {
 	if s.part.vaults == nil {
 		return nil, orNotOurs(s.id.AzureErr)
 	}
@@ -147,33 +141,33 @@ func (s *session) unwrapAzure(ctx context.Context, k *azkv.MasterKey) ([]byte, e
 	return s.part.vaults.Unwrap(ctx, id, enc)
 }
 
-func azureID(k *azkv.MasterKey) keyvault.KeyID {
+func azureID(k *recipient.AzureKV) keyvault.KeyID {
 	return keyvault.KeyID{Vault: strings.TrimSuffix(k.VaultURL, "/"), Name: k.Name, Version: k.Version}
 }
 
 // plausible reports whether the identity should be able to open a recipient, by the public names of both. Recipients
 // are tried regardless, where that is free: the names in a document are anybody's to write. It decides whose failure is
 // told.
-func (s *session) plausible(k keys.MasterKey) bool {
+func (s *session) plausible(k recipient.Key) bool {
 	if s.id.station != nil {
 		return true // who has no key for a recipient says so with errNotOurs
 	}
 	switch k := k.(type) {
-	case *sopsage.MasterKey:
+	case *recipient.Age:
 		for _, id := range s.id.Age {
 			if name := ageRecipient(id); name == k.Recipient || name == "" && strings.HasPrefix(k.Recipient, "ssh-") {
 				return true
 			}
 		}
-	case *pgp.MasterKey:
+	case *recipient.PGP:
 		return holdsPGP(s.id.PGP, k.Fingerprint)
-	case *azkv.MasterKey:
+	case *recipient.AzureKV:
 		return s.id.Azure != nil || s.id.AzureErr != nil
-	case *sopskms.MasterKey:
+	case *recipient.KMS:
 		return s.id.AWS != nil || s.id.AWSErr != nil
-	case *gcpkms.MasterKey:
+	case *recipient.GCPKMS:
 		return s.id.Google != nil || s.id.GoogleErr != nil
-	case *hcvault.MasterKey:
+	case *recipient.HCVault:
 		return s.id.Vault != nil || s.id.VaultErr != nil
 	}
 	return false

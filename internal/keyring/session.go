@@ -8,14 +8,12 @@ import (
 	"slices"
 	"sort"
 
-	getsops "github.com/getsops/sops/v3"
-	"github.com/getsops/sops/v3/keys"
-	"github.com/getsops/sops/v3/shamir"
-
 	"github.com/sluice-gitops/sluice/internal/azure/identity"
 	"github.com/sluice-gitops/sluice/internal/azure/keyvault"
 	"github.com/sluice-gitops/sluice/internal/kms"
 	"github.com/sluice-gitops/sluice/internal/sops"
+	"github.com/sluice-gitops/sluice/internal/sops/recipient"
+	"github.com/sluice-gitops/sluice/internal/sops/shamir"
 )
 
 // session is one document's search for its data key.
@@ -28,7 +26,7 @@ type session struct {
 
 // attempt is a recipient that did not give the key.
 type attempt struct {
-	recipient keys.MasterKey
+	recipient recipient.Key
 	err       error
 	plausible bool // the identity holds, or should hold, this recipient's private half
 	absent    bool // the identity has no way to sign in there
@@ -78,7 +76,7 @@ func (s *session) dataKey(ctx context.Context, doc *sops.Metadata) ([]byte, erro
 
 // open returns the group's part of the data key, nil if no recipient gave it. What is in memory comes first, then what
 // costs no network. Its only errors are the context's.
-func (s *session) open(ctx context.Context, g getsops.KeyGroup) ([]byte, error) {
+func (s *session) open(ctx context.Context, g recipient.Group) ([]byte, error) {
 	for _, k := range g {
 		if part := s.ring.cache.get(s.key(k)); part != nil {
 			s.ring.opts.Observe(true)
@@ -86,7 +84,7 @@ func (s *session) open(ctx context.Context, g getsops.KeyGroup) ([]byte, error) 
 		}
 	}
 	s.ring.opts.Observe(false)
-	order := append(getsops.KeyGroup(nil), g...)
+	order := append(recipient.Group(nil), g...)
 	sort.SliceStable(order, func(i, j int) bool { return s.rank(order[i]) < s.rank(order[j]) })
 	for _, k := range order {
 		part, err := s.unwrapOnce(ctx, k)
@@ -102,20 +100,20 @@ func (s *session) open(ctx context.Context, g getsops.KeyGroup) ([]byte, error) 
 }
 
 // rank orders the recipients of a group: as Options.Order names their kinds, others after them by what they cost.
-func (s *session) rank(k keys.MasterKey) int {
-	if i := slices.Index(s.ring.opts.Order, k.TypeToIdentifier()); i >= 0 {
+func (s *session) rank(k recipient.Key) int {
+	if i := slices.Index(s.ring.opts.Order, k.Kind()); i >= 0 {
 		return i
 	}
 	return len(s.ring.opts.Order) + s.cost(k)
 }
 
-func (s *session) key(k keys.MasterKey) entryKey {
-	return entryKey{s.part, k.TypeToIdentifier() + " " + k.ToString(), sha256.Sum256(k.EncryptedDataKey())}
+func (s *session) key(k recipient.Key) entryKey {
+	return entryKey{s.part, k.Kind() + " " + k.String(), sha256.Sum256(k.Wrapped())}
 }
 
 // unwrapOnce lets callers that want the same key at the same time share one unwrapping. It goes on when the caller that
 // began it leaves, because the others still wait.
-func (s *session) unwrapOnce(ctx context.Context, k keys.MasterKey) ([]byte, error) {
+func (s *session) unwrapOnce(ctx context.Context, k recipient.Key) ([]byte, error) {
 	key := s.key(k)
 	result := s.part.flights.DoChan(key.key+string(key.enc[:]), func() (any, error) {
 		if part := s.ring.cache.get(key); part != nil {
@@ -143,7 +141,7 @@ func (s *session) unwrapOnce(ctx context.Context, k keys.MasterKey) ([]byte, err
 }
 
 // guarded turns a provider's panic over forged input into an error: in a flight nobody else could catch it.
-func (s *session) guarded(ctx context.Context, k keys.MasterKey) (part []byte, err error) {
+func (s *session) guarded(ctx context.Context, k recipient.Key) (part []byte, err error) {
 	defer func() {
 		if recover() != nil {
 			part, err = nil, undecryptable(describe(k))

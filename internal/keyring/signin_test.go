@@ -6,11 +6,10 @@ import (
 	"sync"
 	"testing"
 
-	getsops "github.com/getsops/sops/v3"
-
 	"github.com/sluice-gitops/sluice/internal/fault"
 	"github.com/sluice-gitops/sluice/internal/kms/aws"
 	"github.com/sluice-gitops/sluice/internal/kms/gcp"
+	"github.com/sluice-gitops/sluice/internal/sops/recipient"
 )
 
 // Each federated identity signs in once, however many documents wait for it.
@@ -51,7 +50,7 @@ func TestAServiceAccountTokenIsExchangedOnceAndOpens(t *testing.T) {
 			r := s.ring(Options{})
 			var docs [][]byte
 			for range 20 {
-				docs = append(docs, seal(t, Wrapper{Online: r.Online(s.identity(t, "sealer", "mine"))}, getsops.KeyGroup{s.recipients()[tt.service]()}))
+				docs = append(docs, seal(t, Wrapper{Online: r.Online(s.identity(t, "sealer", "mine"))}, recipient.Group{s.recipients()[tt.service]()}))
 			}
 			id := tt.id(token)
 			id.Name = "tenant"

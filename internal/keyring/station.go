@@ -7,15 +7,14 @@ import (
 
 	"filippo.io/age"
 	"filippo.io/age/agessh"
-	sopsage "github.com/getsops/sops/v3/age"
-	"github.com/getsops/sops/v3/pgp"
 
 	"github.com/sluice-gitops/sluice/internal/fault"
+	"github.com/sluice-gitops/sluice/internal/sops/recipient"
 )
 
 // openAge tries a person's identities on an age recipient: first those that open by themselves, then those that ask for
 // a passphrase or a touch, one document at a time, then those that commands give.
-func (s *station) openAge(ctx context.Context, k *sopsage.MasterKey) ([]byte, error) {
+func (s *station) openAge(ctx context.Context, k *recipient.Age) ([]byte, error) {
 	var silent, asking []age.Identity
 	for _, id := range s.ageIdentities() {
 		switch id.(type) {
@@ -64,7 +63,7 @@ func (s *station) openAge(ctx context.Context, k *sopsage.MasterKey) ([]byte, er
 }
 
 // openPGP asks gpg, whose agent has the keys.
-func (s *station) openPGP(ctx context.Context, k *pgp.MasterKey) ([]byte, error) {
+func (s *station) openPGP(ctx context.Context, k *recipient.PGP) ([]byte, error) {
 	part, err := s.gpgDecrypt(ctx, k.EncryptedKey)
 	if err == nil || errors.Is(err, errNotOurs) || ctx.Err() != nil {
 		return part, err
@@ -73,7 +72,7 @@ func (s *station) openPGP(ctx context.Context, k *pgp.MasterKey) ([]byte, error)
 }
 
 // sealPGP encrypts with gpg for a public key of the user's key ring.
-func (s *station) sealPGP(ctx context.Context, k *pgp.MasterKey, dataKey []byte) ([]byte, error) {
+func (s *station) sealPGP(ctx context.Context, k *recipient.PGP, dataKey []byte) ([]byte, error) {
 	enc, err := s.gpgEncrypt(ctx, k.Fingerprint, dataKey)
 	if err == nil || ctx.Err() != nil {
 		return enc, err
@@ -81,7 +80,7 @@ func (s *station) sealPGP(ctx context.Context, k *pgp.MasterKey, dataKey []byte)
 	return nil, s.gpgFault(k, err, "encrypt the data key", "gpg --recv-keys "+k.Fingerprint)
 }
 
-func (s *station) gpgFault(k *pgp.MasterKey, err error, what, fix string) *fault.Fault {
+func (s *station) gpgFault(k *recipient.PGP, err error, what, fix string) *fault.Fault {
 	f := &fault.Fault{
 		Code: "SLU-KEYRING-021", Hop: fault.HopKeyring, Object: "PGP key " + k.Fingerprint,
 		Seen: "gpg could not " + what, Why: "the key is not in the key ring, has expired, or its passphrase was not given", Fix: fix,

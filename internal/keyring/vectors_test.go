@@ -13,10 +13,9 @@ import (
 
 	agetest "c2sp.org/CCTV/age"
 	"filippo.io/age/armor"
-	getsops "github.com/getsops/sops/v3"
-	sopsage "github.com/getsops/sops/v3/age"
 
 	"github.com/sluice-gitops/sluice/internal/sops"
+	"github.com/sluice-gitops/sluice/internal/sops/recipient"
 )
 
 // vector is one published file of age's test suite: what a correct program makes of it.
@@ -96,7 +95,7 @@ func TestPublishedAgeVectorsAreOpenedAndRefusedAsPublished(t *testing.T) {
 			}
 			id, err := FromSecret("x", map[string][]byte{"a.agekey": []byte(keys)})
 			must(t, err)
-			doc := &sops.Metadata{KeyGroups: []getsops.KeyGroup{{&sopsage.MasterKey{Recipient: "age1x", EncryptedKey: v.file}}}}
+			doc := &sops.Metadata{KeyGroups: []recipient.Group{{&recipient.Age{Recipient: "age1x", EncryptedKey: v.file}}}}
 			got, err := New(Options{}).For(id).DataKey(t.Context(), doc)
 			sum := sha256.Sum256(got)
 			switch {

@@ -11,12 +11,10 @@ import (
 	"testing"
 
 	"filippo.io/age"
-	getsops "github.com/getsops/sops/v3"
-	sopsage "github.com/getsops/sops/v3/age"
-	"github.com/getsops/sops/v3/pgp"
 	"golang.org/x/crypto/ssh"
 
 	"github.com/sluice-gitops/sluice/internal/sops"
+	"github.com/sluice-gitops/sluice/internal/sops/recipient"
 )
 
 // desk is a person's machine with nothing on it.
@@ -50,7 +48,7 @@ func (d *desk) open(t *testing.T, doc []byte) error {
 }
 
 // sshKey gives an ed25519 key: its file, and its age recipient.
-func sshKey(t *testing.T, passphrase string) (file string, recipient getsops.KeyGroup) {
+func sshKey(t *testing.T, passphrase string) (file string, group recipient.Group) {
 	t.Helper()
 	_, private, err := ed25519.GenerateKey(rand.Reader)
 	must(t, err)
@@ -63,14 +61,14 @@ func sshKey(t *testing.T, passphrase string) (file string, recipient getsops.Key
 		block, err = ssh.MarshalPrivateKeyWithPassphrase(private, "", []byte(passphrase))
 	}
 	must(t, err)
-	k, err := sopsage.MasterKeyFromRecipient(strings.TrimSpace(string(ssh.MarshalAuthorizedKey(signer.PublicKey()))))
+	k, err := recipient.ParseAge(strings.TrimSpace(string(ssh.MarshalAuthorizedKey(signer.PublicKey()))))
 	must(t, err)
-	return string(pem.EncodeToMemory(block)), getsops.KeyGroup{k}
+	return string(pem.EncodeToMemory(block)), recipient.Group{k}
 }
 
 func TestAWorkstationFindsAgeKeysWhereSopsDoes(t *testing.T) {
 	a, other := ageKey(t), ageKey(t)
-	doc := seal(t, Wrapper{}, getsops.KeyGroup{ageRecipientKey(t, a)})
+	doc := seal(t, Wrapper{}, recipient.Group{ageRecipientKey(t, a)})
 	sshFile, sshRecipient := sshKey(t, "")
 	sshDoc := seal(t, Wrapper{}, sshRecipient)
 	lockedFile, lockedRecipient := sshKey(t, "open sesame")
@@ -113,7 +111,7 @@ func TestAWorkstationFindsAgeKeysWhereSopsDoes(t *testing.T) {
 func TestAWorkstationWithAnUnusableKeySaysWhichAndNotWhatItHolds(t *testing.T) {
 	a := ageKey(t)
 	d := newDesk(t)
-	doc := seal(t, Wrapper{}, getsops.KeyGroup{ageRecipientKey(t, a)})
+	doc := seal(t, Wrapper{}, recipient.Group{ageRecipientKey(t, a)})
 	d.env[envAgeKeyFile] = d.write(t, "mine", "AGE-SECRET-KEY-1"+canary)
 	d.env[envAgeKeyCmd] = "/bin/false " + canary
 	f := wantFault(t, d.open(t, doc), "SLU-KEYRING-020")
@@ -124,7 +122,7 @@ func TestAWorkstationWithAnUnusableKeySaysWhichAndNotWhatItHolds(t *testing.T) {
 	if f := wantFault(t, d.open(t, doc), "SLU-KEYRING-020"); !strings.Contains(f.Why, "there is no such file") {
 		t.Errorf("why: %s", f.Why)
 	}
-	pgpDoc := &sops.Metadata{KeyGroups: []getsops.KeyGroup{{pgp.NewMasterKeyFromFingerprint("0123456789ABCDEF0123456789ABCDEF01234567")}}}
+	pgpDoc := &sops.Metadata{KeyGroups: []recipient.Group{{recipient.NewPGP("0123456789ABCDEF0123456789ABCDEF01234567")}}}
 	id, err := Workstation(t.Context(), WorkstationOptions{Env: func(k string) string { return d.env[k] }, Home: d.home})
 	must(t, err)
 	_, err = New(Options{}).For(id).DataKey(t.Context(), pgpDoc)
@@ -142,12 +140,12 @@ func TestCommandsRunOnlyForDocumentsThatNeedThemAndOnceARecipient(t *testing.T) 
 	id, err := Workstation(t.Context(), WorkstationOptions{Env: func(k string) string { return d.env[k] }, Home: d.home})
 	must(t, err)
 	ring := New(Options{}).For(id)
-	must(t, open(t, ring, seal(t, Wrapper{}, getsops.KeyGroup{ageRecipientKey(t, a)})))
+	must(t, open(t, ring, seal(t, Wrapper{}, recipient.Group{ageRecipientKey(t, a)})))
 	if _, err := os.Stat(ran); err == nil {
 		t.Error("the command ran for a document that keys.txt opens")
 	}
 	for range 3 {
-		must(t, open(t, ring, seal(t, Wrapper{}, getsops.KeyGroup{ageRecipientKey(t, b)})))
+		must(t, open(t, ring, seal(t, Wrapper{}, recipient.Group{ageRecipientKey(t, b)})))
 	}
 	if out, _ := os.ReadFile(ran); string(out) != "x\n" {
 		t.Errorf("the command ran %d times, want once", len(out)/2)
@@ -157,16 +155,16 @@ func TestCommandsRunOnlyForDocumentsThatNeedThemAndOnceARecipient(t *testing.T) 
 func TestScryptIsNoRecipientAndPostQuantumKeysAre(t *testing.T) {
 	pq, err := age.GenerateHybridIdentity()
 	must(t, err)
-	k, err := sopsage.MasterKeyFromRecipient(pq.Recipient().String())
+	k, err := recipient.ParseAge(pq.Recipient().String())
 	must(t, err)
 	id, err := FromSecret("x", map[string][]byte{"a.agekey": []byte(pq.String())})
 	must(t, err)
-	if err := open(t, New(Options{}).For(id), seal(t, Wrapper{}, getsops.KeyGroup{k})); err != nil {
+	if err := open(t, New(Options{}).For(id), seal(t, Wrapper{}, recipient.Group{k})); err != nil {
 		t.Error(err)
 	}
 	d := newDesk(t)
 	d.env[envAgeKey] = pq.String()
-	if err := d.open(t, seal(t, Wrapper{}, getsops.KeyGroup{k})); err != nil {
+	if err := d.open(t, seal(t, Wrapper{}, recipient.Group{k})); err != nil {
 		t.Error(err)
 	}
 	if _, err := FromSecret("x", map[string][]byte{"a.agekey": []byte("AGE-PLUGIN-YUBIKEY-1QQPQQQQ")}); err == nil {

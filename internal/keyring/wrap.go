@@ -11,15 +11,10 @@ import (
 
 	"github.com/ProtonMail/go-crypto/openpgp"
 	pgparmor "github.com/ProtonMail/go-crypto/openpgp/armor"
-	"github.com/getsops/sops/v3/azkv"
-	"github.com/getsops/sops/v3/gcpkms"
-	"github.com/getsops/sops/v3/hcvault"
-	"github.com/getsops/sops/v3/keys"
-	sopskms "github.com/getsops/sops/v3/kms"
-	"github.com/getsops/sops/v3/pgp"
 
 	"github.com/sluice-gitops/sluice/internal/azure/keyvault"
 	"github.com/sluice-gitops/sluice/internal/fault"
+	"github.com/sluice-gitops/sluice/internal/sops/recipient"
 )
 
 // Wrapper encrypts data keys: for recipients whose public keys are at hand without network, permission or gpg binary, for
@@ -44,29 +39,29 @@ func (r *Ring) Online(id Identity) *Online { return &Online{ring: r, id: id} }
 
 // AzureRecipient is the recipient that a document names for a Key Vault key. id must have a version, because the
 // ciphertext belongs to one.
-func AzureRecipient(id keyvault.KeyID, created time.Time) keys.MasterKey {
-	return &azkv.MasterKey{VaultURL: id.Vault, Name: id.Name, Version: id.Version, CreationDate: created.UTC().Truncate(time.Second)}
+func AzureRecipient(id keyvault.KeyID, created time.Time) recipient.Key {
+	return &recipient.AzureKV{VaultURL: id.Vault, Name: id.Name, Version: id.Version, CreationDate: created.UTC().Truncate(time.Second)}
 }
 
-// Wrap implements sops.SealOptions.Wrap. age is left to the sops library, which needs nothing but the recipient. A Key
+// Wrap implements sops.SealOptions.Wrap. age is left to package sops, which needs nothing but the recipient. A Key
 // Vault recipient without version gets the version that its data key was encrypted with.
-func (w Wrapper) Wrap(ctx context.Context, recipient keys.MasterKey, dataKey []byte) (enc []byte, handled bool, err error) {
-	switch k := recipient.(type) {
-	case *azkv.MasterKey:
+func (w Wrapper) Wrap(ctx context.Context, to recipient.Key, dataKey []byte) (enc []byte, handled bool, err error) {
+	switch k := to.(type) {
+	case *recipient.AzureKV:
 		if id, pub := w.publicKey(azureID(k)); pub != nil {
 			raw, err := keyvault.WrapOffline(pub, dataKey)
 			if err != nil {
-				return nil, true, unwrappable(recipient)
+				return nil, true, unwrappable(to)
 			}
 			k.Version = id.Version
 			return []byte(keyvault.EncodeEnc(raw)), true, nil
 		}
-	case *pgp.MasterKey:
+	case *recipient.PGP:
 		for _, e := range w.PGP {
 			if holdsPGP(openpgp.EntityList{e}, k.Fingerprint) {
 				enc, err := wrapPGP(e, dataKey)
 				if err != nil {
-					return nil, true, unwrappable(recipient)
+					return nil, true, unwrappable(to)
 				}
 				return enc, true, nil
 			}
@@ -75,7 +70,7 @@ func (w Wrapper) Wrap(ctx context.Context, recipient keys.MasterKey, dataKey []b
 	if w.Online == nil {
 		return nil, false, nil
 	}
-	return w.Online.wrap(ctx, recipient, dataKey)
+	return w.Online.wrap(ctx, to, dataKey)
 }
 
 // publicKey finds a stored key. An id without version is served where the store has one version of that key alone: which
@@ -97,14 +92,14 @@ func (w Wrapper) publicKey(id keyvault.KeyID) (keyvault.KeyID, *rsa.PublicKey) {
 }
 
 // wrap asks the recipient's own service.
-func (o *Online) wrap(ctx context.Context, recipient keys.MasterKey, dataKey []byte) (enc []byte, handled bool, err error) {
+func (o *Online) wrap(ctx context.Context, to recipient.Key, dataKey []byte) (enc []byte, handled bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, o.ring.opts.Timeout)
 	defer cancel()
 	p := o.ring.partition(o.id)
-	switch k := recipient.(type) {
-	case *azkv.MasterKey:
+	switch k := to.(type) {
+	case *recipient.AzureKV:
 		if p.vaults == nil {
-			return nil, true, o.cannot(recipient, o.id.AzureErr)
+			return nil, true, o.cannot(to, o.id.AzureErr)
 		}
 		id, raw, err := p.vaults.Wrap(ctx, azureID(k), dataKey)
 		if err != nil {
@@ -112,27 +107,27 @@ func (o *Online) wrap(ctx context.Context, recipient keys.MasterKey, dataKey []b
 		}
 		k.Version = id.Version
 		return []byte(keyvault.EncodeEnc(raw)), true, nil
-	case *pgp.MasterKey:
+	case *recipient.PGP:
 		if o.id.station == nil {
 			return nil, false, nil
 		}
 		enc, err := o.id.station.sealPGP(ctx, k, dataKey)
 		return enc, true, err
-	case *sopskms.MasterKey:
+	case *recipient.KMS:
 		if p.aws == nil {
-			return nil, true, o.cannot(recipient, o.id.AWSErr)
+			return nil, true, o.cannot(to, o.id.AWSErr)
 		}
 		raw, err := p.aws.Encrypt(ctx, awsKey(k), dataKey)
 		return base64Std(raw), true, err
-	case *gcpkms.MasterKey:
+	case *recipient.GCPKMS:
 		if p.google == nil {
-			return nil, true, o.cannot(recipient, o.id.GoogleErr)
+			return nil, true, o.cannot(to, o.id.GoogleErr)
 		}
 		raw, err := p.google.Encrypt(ctx, k.ResourceID, dataKey)
 		return base64Std(raw), true, err
-	case *hcvault.MasterKey:
+	case *recipient.HCVault:
 		if p.transit == nil {
-			return nil, true, o.cannot(recipient, o.id.VaultErr)
+			return nil, true, o.cannot(to, o.id.VaultErr)
 		}
 		enc, err := p.transit.Encrypt(ctx, transitKey(k), dataKey)
 		return []byte(enc), true, err
@@ -141,13 +136,13 @@ func (o *Online) wrap(ctx context.Context, recipient keys.MasterKey, dataKey []b
 }
 
 // cannot tells that the identity has nothing to encrypt with for this recipient.
-func (o *Online) cannot(recipient keys.MasterKey, err error) error {
+func (o *Online) cannot(to recipient.Key, err error) error {
 	if err != nil {
 		return err
 	}
 	return &fault.Fault{
 		Code: "SLU-KEYRING-006", Hop: fault.HopKeyring, Object: "identity " + o.id.Name,
-		Seen: "the data key cannot be encrypted for " + describe(recipient),
+		Seen: "the data key cannot be encrypted for " + describe(to),
 		Why:  "the identity cannot sign in where that key is",
 		Fix:  "sign in there first, or encrypt where the key's public half is stored",
 	}
@@ -178,11 +173,11 @@ func wrapPGP(e *openpgp.Entity, dataKey []byte) ([]byte, error) {
 	return buf.Bytes(), nil
 }
 
-func unwrappable(k keys.MasterKey) *fault.Fault {
+func unwrappable(k recipient.Key) *fault.Fault {
 	return &fault.Fault{
 		Code: "SLU-KEYRING-005", Hop: fault.HopKeyring, Object: describe(k),
 		Seen: "the data key cannot be encrypted with this public key",
 		Why:  "the key is too short, has expired, or is not one for encryption",
-		Fix:  fmt.Sprintf("fetch the current public key of %s", strings.TrimSpace(k.ToString())),
+		Fix:  fmt.Sprintf("fetch the current public key of %s", strings.TrimSpace(k.String())),
 	}
 }

@@ -7,13 +7,12 @@ import (
 	"io/fs"
 	"time"
 
-	getsops "github.com/getsops/sops/v3"
-
 	"github.com/sluice-gitops/sluice/examples/aks"
 	"github.com/sluice-gitops/sluice/internal/azure/keyvault"
 	"github.com/sluice-gitops/sluice/internal/keyring"
 	"github.com/sluice-gitops/sluice/internal/local/gitrepo"
 	"github.com/sluice-gitops/sluice/internal/sops"
+	"github.com/sluice-gitops/sluice/internal/sops/recipient"
 )
 
 // branch is the one that the platform's repository has.
@@ -45,7 +44,7 @@ func (s sealing) seal(ctx context.Context, path string, data []byte) ([]byte, er
 	wrapper := keyring.Wrapper{Azure: map[keyvault.KeyID]*rsa.PublicKey{s.key: s.publicKey}}
 	return sops.Seal(ctx, data, sops.FormatFor(path), sops.SealOptions{
 		EncryptedRegex: encryptedRegex, Path: path, Wrap: wrapper.Wrap,
-		Recipients: []getsops.KeyGroup{{keyring.AzureRecipient(s.key, time.Now())}},
+		Recipients: []recipient.Group{{keyring.AzureRecipient(s.key, time.Now())}},
 	})
 }
 

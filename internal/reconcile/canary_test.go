@@ -21,9 +21,6 @@ import (
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	"github.com/fluxcd/pkg/apis/meta"
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
-	getsops "github.com/getsops/sops/v3"
-	sopsage "github.com/getsops/sops/v3/age"
-	"github.com/getsops/sops/v3/pgp"
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -32,6 +29,7 @@ import (
 
 	"github.com/sluice-gitops/sluice/internal/keyring"
 	"github.com/sluice-gitops/sluice/internal/sops"
+	"github.com/sluice-gitops/sluice/internal/sops/recipient"
 	"github.com/sluice-gitops/sluice/internal/testkit"
 )
 
@@ -46,7 +44,7 @@ const (
 type canaryKeys struct {
 	age  *age.X25519Identity
 	pgp  *openpgp.Entity
-	seal func(recipient, document string) string
+	seal func(kind, document string) string
 }
 
 func newCanaryKeys(w *world) *canaryKeys {
@@ -68,17 +66,17 @@ func newCanaryKeys(w *world) *canaryKeys {
 	must(out.Close())
 	w.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "keys"},
 		Data: map[string][]byte{"id.agekey": []byte(id.String()), "id.asc": append(armored.Bytes(), '\n')}})
-	ageKey, err := sopsage.MasterKeyFromRecipient(id.Recipient().String())
+	ageKey, err := recipient.ParseAge(id.Recipient().String())
 	must(err)
-	pgpKey := pgp.NewMasterKeyFromFingerprint(strings.ToUpper(hex.EncodeToString(entity.PrimaryKey.Fingerprint)))
-	return &canaryKeys{age: id, pgp: entity, seal: func(recipient, document string) string {
+	pgpKey := recipient.NewPGP(strings.ToUpper(hex.EncodeToString(entity.PrimaryKey.Fingerprint)))
+	return &canaryKeys{age: id, pgp: entity, seal: func(kind, document string) string {
 		w.t.Helper()
-		group := getsops.KeyGroup{ageKey}
-		if recipient == "pgp" {
-			group = getsops.KeyGroup{pgpKey}
+		group := recipient.Group{ageKey}
+		if kind == "pgp" {
+			group = recipient.Group{pgpKey}
 		}
 		sealed, err := sops.Seal(w.t.Context(), []byte(document), sops.YAML, sops.SealOptions{EncryptedRegex: "^(data|stringData|spec)$",
-			Recipients: []getsops.KeyGroup{group}, Wrap: keyring.Wrapper{PGP: openpgp.EntityList{entity}}.Wrap})
+			Recipients: []recipient.Group{group}, Wrap: keyring.Wrapper{PGP: openpgp.EntityList{entity}}.Wrap})
 		must(err)
 		return string(sealed)
 	}}

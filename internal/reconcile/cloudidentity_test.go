@@ -8,11 +8,6 @@ import (
 	"testing"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
-	getsops "github.com/getsops/sops/v3"
-	"github.com/getsops/sops/v3/gcpkms"
-	"github.com/getsops/sops/v3/hcvault"
-	sopskeys "github.com/getsops/sops/v3/keys"
-	sopskms "github.com/getsops/sops/v3/kms"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -22,6 +17,7 @@ import (
 	"github.com/sluice-gitops/sluice/internal/keyring"
 	"github.com/sluice-gitops/sluice/internal/kms/gcp"
 	"github.com/sluice-gitops/sluice/internal/sops"
+	"github.com/sluice-gitops/sluice/internal/sops/recipient"
 )
 
 // refusingSTS turns every sign-in away and keeps the Kubernetes token that it was shown last.
@@ -55,20 +51,20 @@ func TestATenantSignsInToAWSAndGoogleAsItsServiceAccountAndNeverAsTheController(
 	k.identities.clouds.google = gcp.Endpoints{STS: server.URL, IAMCredentials: server.URL}
 	obj := &Kustomization{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "a"}}
 	obj.Spec.Decryption = &kustomizev1.Decryption{Provider: "sops", ServiceAccountName: "tenant"}
-	enc := func(k sopskeys.MasterKey, enc string) sopskeys.MasterKey {
-		k.SetEncryptedDataKey([]byte(enc))
+	enc := func(k recipient.Key, enc string) recipient.Key {
+		k.SetWrapped([]byte(enc))
 		return k
 	}
-	aws := enc(sopskms.NewMasterKey("arn:aws:kms:eu-central-1:123456789012:key/1", "", nil), "AAAA")
-	google := enc(gcpkms.NewMasterKeyFromResourceID("projects/p/locations/l/keyRings/r/cryptoKeys/k"), "AAAA")
-	vault := enc(hcvault.NewMasterKey(server.URL, "transit", "k"), "vault:v1:AAAA")
-	refused := func(key sopskeys.MasterKey, code, want string) {
+	aws := enc(recipient.NewKMS("arn:aws:kms:eu-central-1:123456789012:key/1", "", nil, ""), "AAAA")
+	google := enc(recipient.NewGCPKMS("projects/p/locations/l/keyRings/r/cryptoKeys/k"), "AAAA")
+	vault := enc(&recipient.HCVault{VaultAddress: server.URL, EnginePath: "transit", KeyName: "k"}, "vault:v1:AAAA")
+	refused := func(key recipient.Key, code, want string) {
 		t.Helper()
 		d, err := k.decrypter(t.Context(), obj, true)
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, err = d.DataKey(t.Context(), &sops.Metadata{KeyGroups: []getsops.KeyGroup{{key}}})
+		_, err = d.DataKey(t.Context(), &sops.Metadata{KeyGroups: []recipient.Group{{key}}})
 		if f := fault.From(err); f == nil || f.Code != code || f.Hop != fault.HopIdentity || !strings.Contains(f.Error(), want) {
 			t.Errorf("%v, want %s %s", err, code, want)
 		}

@@ -155,7 +155,7 @@ func (d *decrypter) open(ctx context.Context, path string, data []byte) ([]byte,
 func (d *decrypter) DataKey(ctx context.Context, doc *sops.Metadata) ([]byte, error) {
 	for _, group := range doc.KeyGroups {
 		for _, key := range group {
-			if kind := key.TypeToIdentifier(); kind != "age" && kind != "pgp" {
+			if kind := key.Kind(); kind != "age" && kind != "pgp" {
 				d.cloud.Store(true)
 			}
 		}

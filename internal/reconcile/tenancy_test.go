@@ -14,7 +14,6 @@ import (
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
-	getsops "github.com/getsops/sops/v3"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -27,6 +26,7 @@ import (
 	"github.com/sluice-gitops/sluice/internal/emulator"
 	"github.com/sluice-gitops/sluice/internal/keyring"
 	"github.com/sluice-gitops/sluice/internal/sops"
+	"github.com/sluice-gitops/sluice/internal/sops/recipient"
 	"github.com/sluice-gitops/sluice/internal/testkit"
 	"github.com/sluice-gitops/sluice/internal/testkit/azureserver"
 )
@@ -146,7 +146,7 @@ func (a *azure) vault(name, principal string) func(secret string) string {
 	return func(secret string) string {
 		text := fmt.Sprintf("apiVersion: v1\nkind: Secret\nmetadata:\n  name: %s\nstringData:\n  password: %s\n", secret, canary)
 		sealed, err := sops.Seal(ctx, []byte(text), sops.YAML, sops.SealOptions{
-			EncryptedRegex: "^(data|stringData)$", Wrap: wrap.Wrap, Recipients: []getsops.KeyGroup{{keyring.AzureRecipient(key, time.Now())}},
+			EncryptedRegex: "^(data|stringData)$", Wrap: wrap.Wrap, Recipients: []recipient.Group{{keyring.AzureRecipient(key, time.Now())}},
 		})
 		must(err)
 		return string(sealed)

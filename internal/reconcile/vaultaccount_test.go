@@ -11,8 +11,6 @@ import (
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	"github.com/fluxcd/pkg/apis/meta"
-	getsops "github.com/getsops/sops/v3"
-	"github.com/getsops/sops/v3/hcvault"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -21,6 +19,7 @@ import (
 	"github.com/sluice-gitops/sluice/internal/fault"
 	"github.com/sluice-gitops/sluice/internal/keyring"
 	"github.com/sluice-gitops/sluice/internal/sops"
+	"github.com/sluice-gitops/sluice/internal/sops/recipient"
 )
 
 // jwtVault answers as Vault's login of a JWT-backed auth method and its transit engine do. It knows one role.
@@ -77,9 +76,9 @@ func TestVaultIsSignedInToAsTheServiceAccountWhereTheConfigMapSaysSo(t *testing.
 		if err != nil {
 			t.Fatal(err)
 		}
-		key := hcvault.NewMasterKey(address, "transit", "k")
-		key.SetEncryptedDataKey([]byte("vault:v1:" + enc))
-		got, err := d.DataKey(t.Context(), &sops.Metadata{KeyGroups: []getsops.KeyGroup{{key}}})
+		key := &recipient.HCVault{VaultAddress: address, EnginePath: "transit", KeyName: "k"}
+		key.SetWrapped([]byte("vault:v1:" + enc))
+		got, err := d.DataKey(t.Context(), &sops.Metadata{KeyGroups: []recipient.Group{{key}}})
 		if err == nil && string(got) != string(vault.key) {
 			t.Errorf("another data key: %q", got)
 		}

@@ -12,13 +12,13 @@ import (
 	"testing"
 
 	"filippo.io/age"
-	getsops "github.com/getsops/sops/v3"
-	sopsage "github.com/getsops/sops/v3/age"
+	upage "github.com/getsops/sops/v3/age"
 
 	"github.com/sluice-gitops/sluice/internal/fault"
 	"github.com/sluice-gitops/sluice/internal/secrets/check"
 	"github.com/sluice-gitops/sluice/internal/secrets/rules"
 	"github.com/sluice-gitops/sluice/internal/sops"
+	"github.com/sluice-gitops/sluice/internal/sops/recipient"
 )
 
 // library opens with the age key that the sops library finds in the environment, and asks nothing else.
@@ -26,8 +26,8 @@ type library struct{}
 
 func (library) DataKey(_ context.Context, m *sops.Metadata) ([]byte, error) {
 	for _, k := range m.KeyGroups[0] {
-		if k, ok := k.(*sopsage.MasterKey); ok {
-			if key, err := k.Decrypt(); err == nil {
+		if k, ok := k.(*recipient.Age); ok {
+			if key, err := (&upage.MasterKey{Recipient: k.Recipient, EncryptedKey: k.EncryptedKey}).Decrypt(); err == nil {
 				return key, nil
 			}
 		}
@@ -103,16 +103,16 @@ func (r *repository) found(t *testing.T, path string, data []byte) (bad, told []
 // What the commands that seal take without a flag that allows it, check finds clean; what check finds in a file, they
 // refuse to seal again. Every rule against every choice of the command line against every document.
 func TestWhatIsSealedWithoutAnAllowFlagIsWhatCheckFindsClean(t *testing.T) {
-	id, other := recipient(t), recipient(t)
+	id, other := newIdentity(t), newIdentity(t)
 	t.Setenv("SOPS_AGE_KEY", id.String())
-	group := func(ids ...*age.X25519Identity) func() ([]getsops.KeyGroup, error) {
-		return func() ([]getsops.KeyGroup, error) {
+	group := func(ids ...*age.X25519Identity) func() ([]recipient.Group, error) {
+		return func() ([]recipient.Group, error) {
 			var names []string
 			for _, i := range ids {
 				names = append(names, i.Recipient().String())
 			}
 			g, err := Recipients{Age: strings.Join(names, ",")}.Keys()
-			return []getsops.KeyGroup{g}, err
+			return []recipient.Group{g}, err
 		}
 	}
 	accepted, refused := 0, 0
@@ -185,7 +185,7 @@ func TestWhatIsSealedWithoutAnAllowFlagIsWhatCheckFindsClean(t *testing.T) {
 	t.Logf("%d accepted, %d refused", accepted, refused)
 }
 
-func recipient(t *testing.T) *age.X25519Identity {
+func newIdentity(t *testing.T) *age.X25519Identity {
 	t.Helper()
 	id, err := age.GenerateX25519Identity()
 	if err != nil {

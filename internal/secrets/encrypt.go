@@ -121,7 +121,7 @@ func metadataOf(o sops.SealOptions) *sops.Metadata {
 	return m
 }
 
-func count(m *sops.Metadata) int { return m.MasterKeyCount() }
+func count(m *sops.Metadata) int { return m.Recipients() }
 
 // readable refuses what would otherwise fail with a parser's words: marks that a merge left, and bytes that are no text.
 func readable(path string, data []byte, f sops.Format) error {

@@ -17,22 +17,20 @@ import (
 	"path/filepath"
 	"time"
 
-	getsops "github.com/getsops/sops/v3"
-	"github.com/getsops/sops/v3/keys"
-
 	"github.com/sluice-gitops/sluice/internal/fault"
 	"github.com/sluice-gitops/sluice/internal/secrets/rules"
 	"github.com/sluice-gitops/sluice/internal/sops"
+	"github.com/sluice-gitops/sluice/internal/sops/recipient"
 )
 
 // Engine holds what is the same for all files of one command. It is safe for concurrent use.
 type Engine struct {
 	Keys sops.Keyring
 	// Wrap encrypts data keys for recipients: sops.SealOptions.Wrap.
-	Wrap func(ctx context.Context, recipient keys.MasterKey, dataKey []byte) (enc []byte, handled bool, err error)
+	Wrap func(ctx context.Context, recipient recipient.Key, dataKey []byte) (enc []byte, handled bool, err error)
 
 	Config  *Config // where .sops.yaml is found; nil: there is none
-	Groups  func() ([]getsops.KeyGroup, error)
+	Groups  func() ([]recipient.Group, error)
 	Shamir  int         // threshold from the command line; 0: the rule's
 	Select  Selection   // what to encrypt, from the command line
 	In, Out sops.Format // --input-type, --output-type; empty: by the file's name

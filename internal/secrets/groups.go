@@ -5,23 +5,22 @@ import (
 	"fmt"
 	"slices"
 
-	getsops "github.com/getsops/sops/v3"
-
 	"github.com/sluice-gitops/sluice/internal/sops"
+	"github.com/sluice-gitops/sluice/internal/sops/recipient"
 )
 
 // AddGroup adds a key group to a sealed file and shares the data key out anew among all groups; values and MAC stay.
 // threshold is how many groups are needed from then on, 0: as many as before, or all if there was one.
-func (e *Engine) AddGroup(ctx context.Context, path string, data []byte, g getsops.KeyGroup, threshold int) (Output, error) {
+func (e *Engine) AddGroup(ctx context.Context, path string, data []byte, g recipient.Group, threshold int) (Output, error) {
 	if len(g) == 0 {
 		return Output{}, secretFault("010", path, "the new group has no member", "a group without members can never be opened", "name one: --age age1…", exitGeneric)
 	}
-	return e.regroup(ctx, path, data, threshold, func(groups []getsops.KeyGroup) ([]getsops.KeyGroup, error) { return append(groups, g), nil })
+	return e.regroup(ctx, path, data, threshold, func(groups []recipient.Group) ([]recipient.Group, error) { return append(groups, g), nil })
 }
 
 // DeleteGroup takes the key group at an index, from 0, out of a sealed file.
 func (e *Engine) DeleteGroup(ctx context.Context, path string, data []byte, index, threshold int) (Output, error) {
-	return e.regroup(ctx, path, data, threshold, func(groups []getsops.KeyGroup) ([]getsops.KeyGroup, error) {
+	return e.regroup(ctx, path, data, threshold, func(groups []recipient.Group) ([]recipient.Group, error) {
 		if index < 0 || index >= len(groups) {
 			return nil, secretFault("011", path, fmt.Sprintf("it has no key group %d", index), fmt.Sprintf("its %d groups are counted from 0: %s", len(groups), names(groups)),
 				"sluice secrets status "+path, exitGeneric)
@@ -33,7 +32,7 @@ func (e *Engine) DeleteGroup(ctx context.Context, path string, data []byte, inde
 	})
 }
 
-func (e *Engine) regroup(ctx context.Context, path string, data []byte, threshold int, change func([]getsops.KeyGroup) ([]getsops.KeyGroup, error)) (Output, error) {
+func (e *Engine) regroup(ctx context.Context, path string, data []byte, threshold int, change func([]recipient.Group) ([]recipient.Group, error)) (Output, error) {
 	in, out := e.formats(path)
 	if err := readable(path, data, in); err != nil {
 		return Output{}, err

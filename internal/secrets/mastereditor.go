@@ -83,13 +83,13 @@ func (e *Engine) takeMetadata(ctx context.Context, path string, d *sops.Document
 	}
 	had := map[string][]byte{}
 	for _, k := range slices.Concat(before.KeyGroups...) {
-		had[describe(k)] = k.EncryptedDataKey()
+		had[describe(k)] = k.Wrapped()
 	}
 	single := len(want.KeyGroups) == 1 && len(before.KeyGroups) == 1 // else each group has a part of the data key, made anew
 	return d.Rewrap(ctx, e.Keys, sops.SealOptions{Recipients: want.KeyGroups, ShamirThreshold: threshold, Wrap: e.Wrap, Path: path},
 		func(group, recipient int) bool {
 			k := want.KeyGroups[group][recipient]
 			enc, ok := had[describe(k)]
-			return single && ok && bytes.Equal(enc, k.EncryptedDataKey())
+			return single && ok && bytes.Equal(enc, k.Wrapped())
 		})
 }

@@ -6,11 +6,9 @@ import (
 	"slices"
 	"strings"
 
-	getsops "github.com/getsops/sops/v3"
-	"github.com/getsops/sops/v3/azkv"
-
 	"github.com/sluice-gitops/sluice/internal/azure/keyvault"
 	"github.com/sluice-gitops/sluice/internal/sops"
+	"github.com/sluice-gitops/sluice/internal/sops/recipient"
 )
 
 // Newest gives the newest version of a Key Vault key, as the vault or a stored public key tells it.
@@ -76,12 +74,12 @@ func (e *Engine) RotateOutdated(ctx context.Context, path string, data []byte, n
 }
 
 // renew replaces the recipients whose key has a newer version.
-func (e *Engine) renew(ctx context.Context, groups []getsops.KeyGroup, newest Newest) (out []getsops.KeyGroup, changed map[[2]int]bool, tell []string, err error) {
+func (e *Engine) renew(ctx context.Context, groups []recipient.Group, newest Newest) (out []recipient.Group, changed map[[2]int]bool, tell []string, err error) {
 	changed = map[[2]int]bool{}
 	for i, g := range groups {
 		g = slices.Clone(g)
 		for j, k := range g {
-			az, ok := k.(*azkv.MasterKey)
+			az, ok := k.(*recipient.AzureKV)
 			if !ok {
 				continue
 			}
@@ -93,7 +91,7 @@ func (e *Engine) renew(ctx context.Context, groups []getsops.KeyGroup, newest Ne
 			if want.Version == "" || want.Version == id.Version {
 				continue
 			}
-			g[j] = &azkv.MasterKey{VaultURL: az.VaultURL, Name: az.Name, Version: want.Version, CreationDate: e.now().UTC()}
+			g[j] = &recipient.AzureKV{VaultURL: az.VaultURL, Name: az.Name, Version: want.Version, CreationDate: e.now().UTC()}
 			changed[[2]int{i, j}] = true
 			tell = append(tell, fmt.Sprintf("%s: version %s → %s", id.Name, id.Version, want.Version))
 		}

@@ -12,17 +12,16 @@ import (
 	"strings"
 	"testing"
 
-	getsops "github.com/getsops/sops/v3"
-
 	"github.com/sluice-gitops/sluice/internal/azure/keyvault"
 	"github.com/sluice-gitops/sluice/internal/keyring"
 	"github.com/sluice-gitops/sluice/internal/secrets/files"
+	"github.com/sluice-gitops/sluice/internal/sops/recipient"
 )
 
 // Cancelled in the middle, a run leaves whole files, done or as they were; the next one does the rest and nothing twice.
 // No vault is asked: the public halves are at hand, and an age key opens.
 func TestAnInterruptedRotationGoesOnWhereItStopped(t *testing.T) {
-	id := recipient(t)
+	id := newIdentity(t)
 	t.Setenv("SOPS_AGE_KEY", id.String())
 	key := func(version string) keyvault.KeyID {
 		return keyvault.KeyID{Vault: "https://v.vault.azure.net", Name: "sops", Version: strings.Repeat(version, 32)}
@@ -36,9 +35,9 @@ func TestAnInterruptedRotationGoesOnWhereItStopped(t *testing.T) {
 		public[key(v)] = &private.PublicKey
 	}
 	dir := t.TempDir()
-	e := Engine{Keys: library{}, Wrap: keyring.Wrapper{Azure: public}.Wrap, Groups: func() ([]getsops.KeyGroup, error) {
+	e := Engine{Keys: library{}, Wrap: keyring.Wrapper{Azure: public}.Wrap, Groups: func() ([]recipient.Group, error) {
 		g, err := Recipients{Age: id.Recipient().String(), AzureKV: key("1").String()}.Keys()
-		return []getsops.KeyGroup{g}, err
+		return []recipient.Group{g}, err
 	}}
 	var entries []files.Entry
 	old := map[string][]byte{}

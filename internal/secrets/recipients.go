@@ -5,16 +5,8 @@ import (
 	"slices"
 	"strings"
 
-	getsops "github.com/getsops/sops/v3"
-	sopsage "github.com/getsops/sops/v3/age"
-	"github.com/getsops/sops/v3/azkv"
-	"github.com/getsops/sops/v3/gcpkms"
-	"github.com/getsops/sops/v3/hcvault"
-	"github.com/getsops/sops/v3/keys"
-	"github.com/getsops/sops/v3/kms"
-	"github.com/getsops/sops/v3/pgp"
-
 	"github.com/sluice-gitops/sluice/internal/fault"
+	"github.com/sluice-gitops/sluice/internal/sops/recipient"
 )
 
 // Recipients are recipients as flags and environment variables name them: each field a list with commas.
@@ -31,54 +23,28 @@ func (r Recipients) Empty() bool {
 }
 
 // Keys parses the lists, in the order in which sops writes them into a document.
-func (r Recipients) Keys() (getsops.KeyGroup, error) {
-	var g getsops.KeyGroup
-	context := kms.ParseKMSContext(r.EncryptionContext)
-	if r.EncryptionContext != "" && context == nil {
+func (r Recipients) Keys() (recipient.Group, error) {
+	context, err := recipient.ParseContext(r.EncryptionContext)
+	if err != nil {
 		return nil, &fault.Fault{Code: "SLU-USAGE-031", Hop: fault.HopUsage, Seen: "--encryption-context cannot be read",
 			Fix: "write it as name:value,name:value", Exit: 6}
 	}
-	if r.KMS != "" {
-		for _, k := range kms.MasterKeysFromArnString(r.KMS, context, r.AWSProfile) {
-			g = append(g, k)
-		}
+	var g recipient.Group
+	add := func(some recipient.Group, err error) bool {
+		g = append(g, some...)
+		return err == nil
 	}
-	if r.GCPKMS != "" {
-		for _, k := range gcpkms.MasterKeysFromResourceIDString(r.GCPKMS) {
-			g = append(g, k)
-		}
+	_ = add(recipient.List(r.KMS, func(s string) (*recipient.KMS, error) { return recipient.ParseKMS(s, context, r.AWSProfile), nil }))
+	_ = add(recipient.List(r.GCPKMS, func(s string) (*recipient.GCPKMS, error) { return recipient.NewGCPKMS(s), nil }))
+	if !add(recipient.List(r.AzureKV, recipient.ParseAzureKV)) {
+		return nil, badRecipient("--azure-kv", "a Key Vault key is named by its URL", "https://VAULT.vault.azure.net/keys/NAME or …/NAME/VERSION")
 	}
-	if r.AzureKV != "" {
-		list, err := azkv.MasterKeysFromURLs(r.AzureKV)
-		if err != nil {
-			return nil, badRecipient("--azure-kv", "a Key Vault key is named by its URL", "https://VAULT.vault.azure.net/keys/NAME or …/NAME/VERSION")
-		}
-		for _, k := range list {
-			g = append(g, k)
-		}
+	_ = add(recipient.List(r.PGP, func(s string) (*recipient.PGP, error) { return recipient.NewPGP(s), nil }))
+	if !add(recipient.List(r.HCVaultTransit, recipient.ParseHCVault)) {
+		return nil, badRecipient("--hc-vault-transit", "a Vault transit key is named by its URI", "https://HOST:8200/v1/transit/keys/NAME")
 	}
-	if r.PGP != "" {
-		for _, k := range pgp.MasterKeysFromFingerprintString(r.PGP) {
-			g = append(g, k)
-		}
-	}
-	if r.HCVaultTransit != "" {
-		list, err := hcvault.NewMasterKeysFromURIs(r.HCVaultTransit)
-		if err != nil {
-			return nil, badRecipient("--hc-vault-transit", "a Vault transit key is named by its URI", "https://HOST:8200/v1/transit/keys/NAME")
-		}
-		for _, k := range list {
-			g = append(g, k)
-		}
-	}
-	if r.Age != "" {
-		list, err := sopsage.MasterKeysFromRecipients(r.Age)
-		if err != nil {
-			return nil, badRecipient("--age", "an age recipient is a public key", "age1…, ssh-ed25519 … or ssh-rsa …; a key that begins with AGE-SECRET-KEY- is private")
-		}
-		for _, k := range list {
-			g = append(g, k)
-		}
+	if !add(recipient.List(r.Age, recipient.ParseAge)) {
+		return nil, badRecipient("--age", "an age recipient is a public key", "age1…, ssh-ed25519 … or ssh-rsa …; a key that begins with AGE-SECRET-KEY- is private")
 	}
 	return g, nil
 }
@@ -88,40 +54,51 @@ func badRecipient(flag, why, want string) error {
 	return &fault.Fault{Code: "SLU-USAGE-032", Hop: fault.HopUsage, Seen: flag + " holds something that is no recipient", Why: why, Fix: "write " + want, Exit: exitGeneric}
 }
 
-// without returns groups less the recipients in rm, and says which of rm no group has.
-func without(groups []getsops.KeyGroup, rm getsops.KeyGroup) (left []getsops.KeyGroup, unknown []string) {
-	names := map[string]bool{}
-	for _, k := range rm {
-		names[k.TypeToIdentifier()+" "+k.ToString()] = false
-	}
+// without returns groups less the recipients in rm, and says which of rm no group has. A Key Vault key that is named
+// without version stands for all its versions.
+func without(groups []recipient.Group, rm recipient.Group) (left []recipient.Group, unknown []string) {
+	found := make([]bool, len(rm))
 	for _, g := range groups {
-		var kept getsops.KeyGroup
+		var kept recipient.Group
 		for _, k := range g {
-			name := describe(k)
-			if _, ok := names[name]; !ok && k.TypeToIdentifier() == "kms" {
-				name, _, _ = strings.Cut(name, "|") // the ARN alone, without the context and profile that the file has for it
+			gone := false
+			for i, r := range rm {
+				if means(r, k) {
+					found[i], gone = true, true
+				}
 			}
-			if _, ok := names[name]; ok {
-				names[name] = true
-				continue
+			if !gone {
+				kept = append(kept, k)
 			}
-			kept = append(kept, k)
 		}
 		if len(kept) > 0 {
 			left = append(left, kept)
 		}
 	}
-	for name, found := range names {
-		if !found {
-			unknown = append(unknown, name)
+	for i, r := range rm {
+		if !found[i] {
+			unknown = append(unknown, describe(r))
 		}
 	}
 	slices.Sort(unknown)
-	return left, unknown
+	return left, slices.Compact(unknown)
+}
+
+// means says whether a recipient as somebody wrote it down means k.
+func means(written, k recipient.Key) bool {
+	if a, ok := written.(*recipient.AzureKV); ok && a.Version == "" {
+		b, ok := k.(*recipient.AzureKV)
+		return ok && strings.TrimSuffix(a.VaultURL, "/") == strings.TrimSuffix(b.VaultURL, "/") && a.Name == b.Name
+	}
+	if describe(written) == describe(k) {
+		return true
+	}
+	name, _, _ := strings.Cut(describe(k), "|") // the ARN alone, without the context and profile that the file has for it
+	return k.Kind() == "kms" && describe(written) == name
 }
 
 // names lists recipients, group by group.
-func names(groups []getsops.KeyGroup) string {
+func names(groups []recipient.Group) string {
 	var parts []string
 	for i, g := range groups {
 		var list []string
@@ -137,4 +114,4 @@ func names(groups []getsops.KeyGroup) string {
 	return strings.Join(parts, "; ")
 }
 
-func describe(k keys.MasterKey) string { return k.TypeToIdentifier() + " " + k.ToString() }
+func describe(k recipient.Key) string { return k.Kind() + " " + k.String() }

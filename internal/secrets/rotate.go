@@ -7,14 +7,13 @@ import (
 	"strings"
 	"sync"
 
-	getsops "github.com/getsops/sops/v3"
-
 	"github.com/sluice-gitops/sluice/internal/sops"
+	"github.com/sluice-gitops/sluice/internal/sops/recipient"
 )
 
 // Rotation says how keys change. Add and Remove are made anew for each file, because wrapping writes into them.
 type Rotation struct {
-	Add, Remove func() (getsops.KeyGroup, error)
+	Add, Remove func() (recipient.Group, error)
 	// Together puts all files that have the same recipients under one data key; nil: a key for each file.
 	Together *Together
 }
@@ -62,7 +61,7 @@ func (e *Engine) Rotate(ctx context.Context, path string, data []byte, r Rotatio
 	return e.result(path, rule, d.Metadata(), data, sealed, out, "rotated", tell)
 }
 
-func (r Rotation) recipients(path string, groups []getsops.KeyGroup) ([]getsops.KeyGroup, error) {
+func (r Rotation) recipients(path string, groups []recipient.Group) ([]recipient.Group, error) {
 	groups = slices.Clone(groups)
 	if r.Add != nil {
 		add, err := r.Add()
@@ -70,7 +69,7 @@ func (r Rotation) recipients(path string, groups []getsops.KeyGroup) ([]getsops.
 			return nil, err
 		}
 		if len(groups) == 0 {
-			groups = []getsops.KeyGroup{nil}
+			groups = []recipient.Group{nil}
 		}
 		for _, k := range add { // twice is once
 			if !strings.Contains(names(groups[:1]), describe(k)) {
@@ -139,7 +138,7 @@ func (t *Together) Forget() {
 }
 
 // recipientSet names groups whatever the order of the recipients in each.
-func recipientSet(groups []getsops.KeyGroup) string {
+func recipientSet(groups []recipient.Group) string {
 	var out []string
 	for _, g := range groups {
 		var list []string

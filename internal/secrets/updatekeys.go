@@ -5,10 +5,8 @@ import (
 	"fmt"
 	"strings"
 
-	getsops "github.com/getsops/sops/v3"
-	"github.com/getsops/sops/v3/keys"
-
 	"github.com/sluice-gitops/sluice/internal/sops"
+	"github.com/sluice-gitops/sluice/internal/sops/recipient"
 )
 
 // KeyChange is what updatekeys is going to do to a file.
@@ -78,10 +76,10 @@ func quorum(groups, threshold int) string {
 }
 
 // compare fills Added and Removed, and lets a recipient that stays keep its copy of the data key, and its key version.
-func (c *KeyChange) compare(have []getsops.KeyGroup) {
+func (c *KeyChange) compare(have []recipient.Group) {
 	want := c.options.Recipients
 	for i := range max(len(have), len(want)) {
-		var was, will getsops.KeyGroup
+		var was, will recipient.Group
 		if i < len(have) {
 			was = have[i]
 		}
@@ -115,14 +113,14 @@ func (c *KeyChange) compare(have []getsops.KeyGroup) {
 
 // sameRecipient ignores the version of a Key Vault key where the rule names none, so that updatekeys does not touch what
 // rotate --outdated is for.
-func sameRecipient(want, have keys.MasterKey) bool {
+func sameRecipient(want, have recipient.Key) bool {
 	if describe(want) == describe(have) {
 		return true
 	}
-	if want.TypeToIdentifier() != "azure_kv" || have.TypeToIdentifier() != "azure_kv" {
+	if want.Kind() != "azure_kv" || have.Kind() != "azure_kv" {
 		return false
 	}
-	w, h := want.ToString(), have.ToString()
+	w, h := want.String(), have.String()
 	return strings.HasSuffix(w, "/") && strings.HasPrefix(h, w) && !strings.Contains(h[len(w):], "/")
 }
 

@@ -9,8 +9,10 @@ import (
 	"strings"
 	"time"
 
-	getsops "github.com/getsops/sops/v3"
-	"github.com/getsops/sops/v3/stores"
+	"github.com/sluice-gitops/sluice/internal/sops/cipher"
+	"github.com/sluice-gitops/sluice/internal/sops/metadata"
+	"github.com/sluice-gitops/sluice/internal/sops/store"
+	"github.com/sluice-gitops/sluice/internal/sops/tree"
 )
 
 // Document is a sealed document that is to be read in parts or changed: Parse, then Open, then any of its changes, then
@@ -19,11 +21,12 @@ import (
 // States: parsed (metadata can be read, recipients replaced with Rewrap) → opened (values can be read and changed) →
 // sealed (spent). It is for one goroutine.
 type Document struct {
-	path   string
-	tree   getsops.Tree
-	cipher *cipher
-	key    []byte
-	source source
+	path     string
+	branches []tree.Branch
+	meta     *Metadata
+	cipher   *cipher.Cipher
+	key      []byte
+	source   source
 }
 
 // Parse reads a sealed document. Documents of a YAML stream must all have been sealed together, which is how sops writes
@@ -38,36 +41,35 @@ func Parse(path string, data []byte, f Format) (d *Document, err error) {
 	}
 	defer func() {
 		if recover() != nil {
-			d, err = nil, libraryPanicked(path)
+			d, err = nil, parserPanicked(path)
 		}
 	}()
-	st := store(f, 0)
-	groups, branches, err := load(st, f, path, data)
+	branches, err := store.Sealed(f.Store()).Read(data)
 	if err != nil {
-		return nil, err
+		return nil, unreadable(path, f, err)
 	}
-	if len(groups) != 1 || len(groups[0].at) != len(branches) {
+	unknown := ""
+	if f == YAML || f == JSON || f == Binary {
+		unknown = metadata.Unknown(branches)
+	}
+	count := len(branches)
+	groups, err := groupsOf(f, branches)
+	if err != nil {
+		return nil, unreadable(path, f, err)
+	}
+	if len(groups) != 1 || len(groups[0].at) != count {
 		return nil, sopsFault("016", path, "the documents of the file were not sealed together",
 			"some were sealed apart or not at all, and a change would seal all of them under one key", "split the file, one document each, and change the one you mean")
 	}
-	tree := groups[0].tree
-	if err := foreign(path, f, data, tree.Metadata.Version); err != nil {
+	g := groups[0]
+	if err := foreign(path, unknown, g.meta.Version); err != nil {
 		return nil, err
 	}
-	tree.FilePath = path
-	return &Document{path: path, tree: tree, cipher: newCipher(), source: source{data, f}}, nil
-}
-
-// metadataFields are what this version of the library reads and writes.
-var metadataFields = map[string]bool{
-	"shamir_threshold": true, "key_groups": true, "kms": true, "gcp_kms": true, "hckms": true, "azure_kv": true, "hc_vault": true,
-	"age": true, "pgp": true, "lastmodified": true, "mac": true, "version": true, "mac_only_encrypted": true,
-	"unencrypted_suffix": true, "encrypted_suffix": true, "unencrypted_regex": true, "encrypted_regex": true,
-	"unencrypted_comment_regex": true, "encrypted_comment_regex": true,
+	return &Document{path: path, branches: g.branches, meta: g.meta, source: source{data, f}}, nil
 }
 
 // foreign refuses metadata that would not survive being written back.
-func foreign(path string, f Format, data []byte, version string) error {
+func foreign(path, unknown, version string) error {
 	const why = "a newer sops sealed the file; writing it back would lose what this version does not know"
 	fix := "use the sops that sealed it: sops edit " + shellWord(path)
 	if major, _, _ := strings.Cut(version, "."); major != "" {
@@ -75,57 +77,36 @@ func foreign(path string, f Format, data []byte, version string) error {
 			return sopsFault("017", path, "the file was sealed by sops "+version, why, fix)
 		}
 	}
-	if f != YAML && f != JSON && f != Binary {
-		return nil
-	}
-	plain := f
-	if f == Binary {
-		plain = JSON
-	}
-	branches, err := store(plain, 0).LoadPlainFile(data)
-	if err != nil {
-		return unreadable(path, f, err)
-	}
-	for _, b := range branches {
-		for _, item := range b {
-			meta, ok := item.Value.(getsops.TreeBranch)
-			if item.Key != stores.SopsMetadataKey || !ok {
-				continue
-			}
-			for _, m := range meta {
-				if key, ok := m.Key.(string); ok && !metadataFields[key] {
-					return sopsFault("017", path, fmt.Sprintf("the file's sops metadata has an unknown field %q", key), why, fix)
-				}
-			}
-		}
+	if unknown != "" {
+		return sopsFault("017", path, fmt.Sprintf("the file's sops metadata has an unknown field %q", unknown), why, fix)
 	}
 	return nil
 }
 
 // Metadata is what the document says about itself. The caller must not change it.
-func (d *Document) Metadata() *Metadata { return &d.tree.Metadata }
+func (d *Document) Metadata() *Metadata { return d.meta }
 
 // Open decrypts the document and verifies its MAC under p. With policy Warn the only error that leaves it open is a
 // *MACWarning.
 func (d *Document) Open(ctx context.Context, k Keyring, p MACPolicy) (err error) {
 	defer func() {
 		if recover() != nil {
-			err = libraryPanicked(d.path)
+			err = parserPanicked(d.path)
 		}
 	}()
-	g := group{tree: d.tree, cipher: d.cipher, source: d.source}
+	g := group{branches: d.branches, meta: d.meta, remember: true, source: d.source}
 	err = g.open(ctx, k, d.path, p)
 	if _, warned := err.(*MACWarning); err != nil && !warned {
 		return err
 	}
-	d.tree, d.key = g.tree, g.key
+	d.key, d.cipher = g.key, g.cipher
 	return err
 }
 
 // Key gives the data key together with the recipients' copies of it, for other documents to be sealed under. The
 // document must be open.
 func (d *Document) Key() *SharedKey {
-	return &SharedKey{key: bytes.Clone(d.key), groups: d.tree.Metadata.KeyGroups, threshold: d.tree.Metadata.ShamirThreshold}
+	return &SharedKey{key: bytes.Clone(d.key), groups: d.meta.KeyGroups, threshold: d.meta.ShamirThreshold}
 }
 
 // Plain writes the opened document in a format, which may be another than its own.
@@ -135,11 +116,11 @@ func (d *Document) Plain(f Format, in Indents) (plain []byte, err error) {
 			plain, err = nil, unwritable(d.path, f)
 		}
 	}()
-	if len(d.tree.Branches) > 1 && f != YAML {
-		return nil, sopsFault("018", d.path, fmt.Sprintf("a stream of %d documents cannot be written as %s", len(d.tree.Branches), f),
+	if len(d.branches) > 1 && f != YAML {
+		return nil, sopsFault("018", d.path, fmt.Sprintf("a stream of %d documents cannot be written as %s", len(d.branches), f),
 			"only YAML has streams; sops itself would drop all but the first", "sluice secrets decrypt --output-type yaml "+shellWord(d.path))
 	}
-	out, err := in.store(f).EmitPlainFile(d.tree.Branches)
+	out, err := in.store(f).Write(d.branches)
 	if err != nil {
 		return nil, unwritable(d.path, f)
 	}
@@ -150,14 +131,14 @@ func (d *Document) Plain(f Format, in Indents) (plain []byte, err error) {
 func (d *Document) Seal(f Format, in Indents, now time.Time) (sealed []byte, err error) {
 	defer func() {
 		if recover() != nil {
-			sealed, err = nil, libraryPanicked(d.path)
+			sealed, err = nil, parserPanicked(d.path)
 		}
 		clear(d.key)
 	}()
-	if len(d.tree.Branches) == 0 {
+	if len(d.branches) == 0 {
 		return nil, emptyDocument(d.path)
 	}
-	if err := encryptWith(&d.tree, d.key, d.cipher, now); err != nil {
+	if err := encryptWith(d.path, d.branches, d.meta, d.cipher, now); err != nil {
 		return nil, err
 	}
 	return d.Emit(f, in)
@@ -165,7 +146,7 @@ func (d *Document) Seal(f Format, in Indents, now time.Time) (sealed []byte, err
 
 // Emit writes the document as it stands, without opening it: for changes of the metadata alone.
 func (d *Document) Emit(f Format, in Indents) ([]byte, error) {
-	out, err := in.store(f).EmitEncryptedFile(d.tree)
+	out, err := store.WriteSealed(in.store(f), d.branches, d.meta)
 	if err != nil {
 		return nil, unwritable(d.path, f)
 	}
@@ -180,11 +161,11 @@ func (d *Document) Replace(plain []byte, f Format) (err error) {
 	}
 	defer func() {
 		if recover() != nil {
-			err = libraryPanicked(d.path)
+			err = parserPanicked(d.path)
 		}
 	}()
-	st := store(f, 0)
-	branches, err := st.LoadPlainFile(plain)
+	st := f.Store()
+	branches, err := st.Read(plain)
 	if err != nil {
 		return unsealable(d.path, f, err)
 	}
@@ -192,11 +173,11 @@ func (d *Document) Replace(plain []byte, f Format) (err error) {
 		return emptyDocument(d.path)
 	}
 	for _, b := range branches {
-		if st.HasSopsTopLevelKey(b) {
+		if st.Reserved(b) {
 			return reservedKey(d.path)
 		}
 	}
-	d.tree.Branches = branches
+	d.branches = branches
 	return nil
 }
 
@@ -208,13 +189,13 @@ func ParseValue(text []byte) (any, error) {
 	}
 	switch v.(type) {
 	case map[string]any:
-		b, err := store(JSON, 0).LoadPlainFile(text)
+		b, err := JSON.Store().Read(text)
 		if err != nil || len(b) == 0 {
 			return nil, fmt.Errorf("not a JSON object")
 		}
 		return b[0], nil
 	case []any:
-		b, err := store(JSON, 0).LoadPlainFile([]byte(`{"v":` + string(text) + `}`))
+		b, err := JSON.Store().Read([]byte(`{"v":` + string(text) + `}`))
 		if err != nil || len(b) == 0 || len(b[0]) == 0 {
 			return nil, fmt.Errorf("not a JSON list")
 		}
@@ -237,12 +218,12 @@ func Peek(path string, data []byte, f Format) (m *Metadata, err error) {
 	}
 	defer func() {
 		if recover() != nil {
-			m, err = nil, libraryPanicked(path)
+			m, err = nil, parserPanicked(path)
 		}
 	}()
-	groups, _, err := load(store(f, 0), f, path, data)
+	groups, _, err := load(f, path, data)
 	if err != nil {
 		return nil, err
 	}
-	return &groups[0].tree.Metadata, nil
+	return groups[0].meta, nil
 }

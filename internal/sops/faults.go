@@ -6,13 +6,13 @@ import (
 	"regexp"
 	"strings"
 
-	getsops "github.com/getsops/sops/v3"
-
 	"github.com/sluice-gitops/sluice/internal/fault"
+	"github.com/sluice-gitops/sluice/internal/sops/metadata"
+	"github.com/sluice-gitops/sluice/internal/sops/store"
 )
 
-// Every fault of this package names the file, and none quotes from it: not a value, and not the words of the library's
-// errors, which quote values.
+// Every fault of this package names the file, and none quotes from it: not a value, and not the words of a parser's
+// error, which quote values.
 
 func sopsFault(number, path, seen, why, fix string) *fault.Fault {
 	return &fault.Fault{Code: "SLU-SOPS-" + number, Hop: fault.HopSOPS, File: path, Seen: seen, Why: why, Fix: fix}
@@ -49,36 +49,29 @@ func unsafeShape(path string, err error) *fault.Fault {
 	return f
 }
 
-var (
-	lineNumber = regexp.MustCompile(`\bline (\d+)`)
-	structural = []struct{ mark, why string }{
-		{"No keys found", "its metadata lists no recipient: nobody can decrypt it"},
-		{"Cannot use more than one of", "its metadata has more than one rule of what is encrypted"},
-		{"not a mapping", "its sops entry is not a mapping"},
-		{"duplicate", "its sops entry stands twice"},
-		{"parsing time", "its metadata holds a time that is not RFC 3339: lastmodified or a recipient's created_at"},
-	}
-)
-
-// unreadable explains why the library could not parse a document. Of its words only the line number is kept.
+// unreadable explains why a document could not be read: its text, or its metadata.
 func unreadable(path string, f Format, err error) *fault.Fault {
-	if errors.Is(err, getsops.MetadataNotFound) {
+	var syntax *store.SyntaxError
+	switch {
+	case errors.Is(err, metadata.ErrMissing):
 		return noMetadata(path)
-	}
-	text := err.Error()
-	for _, s := range structural {
-		if strings.Contains(text, s.mark) {
-			return sopsFault("004", path, "the file's sops metadata cannot be used", s.why, restore(path))
-		}
+	case !errors.As(err, &syntax):
+		return sopsFault("004", path, "the file's sops metadata cannot be used", err.Error(), restore(path))
 	}
 	seen := fmt.Sprintf("the encrypted file is not valid %s", f)
 	if f == Binary {
 		seen = "the encrypted file is not the JSON that sops writes for binary files"
 	}
-	if m := lineNumber.FindStringSubmatch(text); m != nil {
-		seen += " (line " + m[1] + ")"
+	return sopsFault("003", path, seen+atLine(err), "it was changed by hand or by a tool after it was sealed, or a merge left its marks", restore(path))
+}
+
+// atLine tells the line of a syntax error, if it is known.
+func atLine(err error) string {
+	var syntax *store.SyntaxError
+	if errors.As(err, &syntax) && syntax.Line > 0 {
+		return fmt.Sprintf(" (line %d)", syntax.Line)
 	}
-	return sopsFault("003", path, seen, "it was changed by hand or by a tool after it was sealed, or a merge left its marks", restore(path))
+	return ""
 }
 
 func noMetadata(path string) *fault.Fault {
@@ -109,8 +102,8 @@ func macMismatch(path string, missing bool) *fault.Fault {
 		restore(path)+", or seal the change: sops edit --ignore-mac "+shellWord(path))
 }
 
-func libraryPanicked(path string) *fault.Fault {
-	return sopsFault("008", path, "the file is not a document that sops writes", "reading it failed inside the sops library", restore(path))
+func parserPanicked(path string) *fault.Fault {
+	return sopsFault("008", path, "the file is not a document that sops writes", "reading it failed inside the parser", restore(path))
 }
 
 func unwritable(path string, f Format) *fault.Fault {

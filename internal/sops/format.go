@@ -4,12 +4,7 @@ import (
 	"fmt"
 	"strings"
 
-	getsops "github.com/getsops/sops/v3"
-	"github.com/getsops/sops/v3/config"
-	"github.com/getsops/sops/v3/stores/dotenv"
-	"github.com/getsops/sops/v3/stores/ini"
-	"github.com/getsops/sops/v3/stores/json"
-	"github.com/getsops/sops/v3/stores/yaml"
+	"github.com/sluice-gitops/sluice/internal/sops/store"
 )
 
 // Format is how a document is written down. Its values are the names that sops's --input-type takes.
@@ -49,27 +44,9 @@ func ParseFormat(name string) (Format, error) {
 // and a negative number none.
 type Indents struct{ YAML, JSON, Binary int }
 
-// store returns the library's reader and writer of a format; indent applies to YAML, 0 is the library's default.
-func store(f Format, indent int) getsops.Store { return Indents{YAML: indent}.store(f) }
+// Store returns the reader and writer of a format with its default layout.
+func (f Format) Store() store.Store { return store.For(string(f), 0) }
 
-func (in Indents) store(f Format) getsops.Store {
-	c := config.NewStoresConfig()
-	c.YAML.Indent = in.YAML
-	if in.JSON != 0 {
-		c.JSON.Indent = max(in.JSON, 0)
-	}
-	if in.Binary != 0 {
-		c.JSONBinary.Indent = max(in.Binary, 0)
-	}
-	switch f {
-	case YAML:
-		return yamlStore{yaml.NewStore(&c.YAML), in.YAML}
-	case JSON:
-		return json.NewStore(&c.JSON)
-	case Dotenv:
-		return dotenv.NewStore(&c.Dotenv)
-	case INI:
-		return ini.NewStore(&c.INI)
-	}
-	return json.NewBinaryStore(&c.JSONBinary)
+func (in Indents) store(f Format) store.Store {
+	return store.For(string(f), map[Format]int{YAML: in.YAML, JSON: in.JSON, Binary: in.Binary}[f])
 }

@@ -6,12 +6,14 @@ import (
 	"errors"
 	"time"
 
-	getsops "github.com/getsops/sops/v3"
-	"github.com/getsops/sops/v3/stores"
+	"github.com/sluice-gitops/sluice/internal/sops/cipher"
+	"github.com/sluice-gitops/sluice/internal/sops/metadata"
+	"github.com/sluice-gitops/sluice/internal/sops/store"
+	"github.com/sluice-gitops/sluice/internal/sops/tree"
 )
 
 // Open decrypts a SOPS document and verifies its MAC. It returns the plaintext in the same format, with the metadata
-// removed. path names the document in faults and in the library's audit trail; nothing is read from it.
+// removed. path names the document in faults.
 //
 // A YAML stream may hold documents that were sealed together (they share one MAC, which is what sops writes), documents
 // that were sealed apart and concatenated (each is verified by itself) and plain documents, which pass as they are.
@@ -25,14 +27,12 @@ func Open(ctx context.Context, k Keyring, path string, data []byte, f Format, p 
 	if err := checkShape(f, data); err != nil {
 		return nil, unsafeShape(path, err)
 	}
-	// The library panics on some forged documents, for example on a value of type bytes.
 	defer func() {
-		if recover() != nil {
-			plain, err = nil, libraryPanicked(path)
+		if recover() != nil { // a parser's bug
+			plain, err = nil, parserPanicked(path)
 		}
 	}()
-	st := store(f, 0)
-	groups, branches, err := load(st, f, path, data)
+	groups, branches, err := load(f, path, data)
 	if err != nil {
 		return nil, err
 	}
@@ -48,10 +48,10 @@ func Open(ctx context.Context, k Keyring, path string, data []byte, f Format, p 
 	}
 	for _, g := range groups {
 		for i, at := range g.at {
-			branches[at] = g.tree.Branches[i]
+			branches[at] = g.branches[i]
 		}
 	}
-	plain, err = st.EmitPlainFile(branches)
+	plain, err = f.Store().Write(branches)
 	if err != nil {
 		return nil, unwritable(path, f)
 	}
@@ -60,31 +60,40 @@ func Open(ctx context.Context, k Keyring, path string, data []byte, f Format, p 
 
 // group is a set of documents of one file that were sealed together: one data key, one MAC.
 type group struct {
-	tree   getsops.Tree
-	at     []int   // positions of the tree's branches in the file
-	cipher *cipher // nil: one of its own
-	key    []byte  // the data key, where cipher was given: its user goes on with both
-	source source
+	branches []tree.Branch
+	meta     *Metadata
+	at       []int // positions of the branches in the file
+	source   source
+	remember bool // keep key and cipher: their user goes on with both
+	key      []byte
+	cipher   *cipher.Cipher
 }
 
 // load parses a document and finds its metadata. For all formats but YAML there is exactly one group.
-func load(st getsops.Store, f Format, path string, data []byte) ([]*group, getsops.TreeBranches, error) {
-	if f != YAML {
-		tree, err := st.LoadEncryptedFile(data)
-		if err != nil {
-			return nil, nil, unreadable(path, f, err)
-		}
-		g := &group{tree: tree, source: source{data, f}}
-		for i := range tree.Branches {
-			g.at = append(g.at, i)
-		}
-		return []*group{g}, tree.Branches, nil
-	}
-	branches, err := st.LoadPlainFile(data)
+func load(f Format, path string, data []byte) ([]*group, []tree.Branch, error) {
+	branches, err := store.Sealed(f.Store()).Read(data)
 	if err != nil {
 		return nil, nil, unreadable(path, f, err)
 	}
-	var groups []*group
+	groups, err := groupsOf(f, branches)
+	if err != nil {
+		return nil, nil, unreadable(path, f, err)
+	}
+	for _, g := range groups {
+		g.source = source{data, f}
+	}
+	return groups, branches, nil
+}
+
+func groupsOf(f Format, branches []tree.Branch) (groups []*group, err error) {
+	if f != YAML {
+		g := &group{branches: branches}
+		for i := range branches {
+			g.at = append(g.at, i)
+		}
+		g.meta, err = f.Store().Take(branches)
+		return []*group{g}, err
+	}
 	byMAC := map[string]*group{}
 	for i, b := range branches {
 		mac, sealed := sealOf(b)
@@ -93,29 +102,29 @@ func load(st getsops.Store, f Format, path string, data []byte) ([]*group, getso
 		}
 		g := byMAC[mac]
 		if g == nil {
-			g = &group{source: source{data, f}}
+			g = &group{}
 			byMAC[mac] = g
 			groups = append(groups, g)
 		}
-		g.tree.Branches = append(g.tree.Branches, b)
+		g.branches = append(g.branches, b)
 		g.at = append(g.at, i)
 	}
 	if len(groups) == 0 {
-		return nil, nil, noMetadata(path)
+		return nil, metadata.ErrMissing
 	}
 	for _, g := range groups {
-		if g.tree.Branches, g.tree.Metadata, err = stores.ExtractMetadata(g.tree.Branches, stores.MetadataOpts{}); err != nil {
-			return nil, nil, unreadable(path, f, err)
+		if g.meta, err = f.Store().Take(g.branches); err != nil {
+			return nil, err
 		}
 	}
-	return groups, branches, nil
+	return groups, nil
 }
 
 // sealOf finds the metadata of a YAML document and its MAC. A mapping named sops that is somebody else's is not a seal.
-func sealOf(b getsops.TreeBranch) (mac string, sealed bool) {
+func sealOf(b tree.Branch) (mac string, sealed bool) {
 	for _, item := range b {
-		meta, ok := item.Value.(getsops.TreeBranch)
-		if item.Key != stores.SopsMetadataKey || !ok {
+		meta, ok := item.Value.(tree.Branch)
+		if item.Key != metadata.Key || !ok {
 			continue
 		}
 		for _, m := range meta {
@@ -133,27 +142,27 @@ func sealOf(b getsops.TreeBranch) (mac string, sealed bool) {
 
 // open decrypts the group's branches in place and verifies the MAC over them.
 func (g *group) open(ctx context.Context, k Keyring, path string, p MACPolicy) error {
-	key, err := k.DataKey(ctx, &g.tree.Metadata)
+	key, err := k.DataKey(ctx, g.meta)
 	if err != nil {
 		return withFile(err, path)
 	}
-	c := g.cipher
-	if c == nil {
-		defer clear(key)
-		c = newCipher()
+	c := cipher.New(key)
+	if g.remember {
+		g.key, g.cipher = key, c
+		c.Remember()
 	} else {
-		g.key = key
+		defer clear(key)
 	}
-	g.tree.FilePath = path
-	computed, err := withoutRegex(g.tree).Decrypt(key, c)
+	computed, err := c.Open(g.branches, g.meta)
 	if err != nil {
-		return undecryptable(path, c.failed, g.source.line(c.failed))
+		where := placeOf(err)
+		return undecryptable(path, where, g.source.line(where))
 	}
 	if p == Off {
 		return nil
 	}
-	sealed := g.tree.Metadata.MessageAuthenticationCode
-	stored, err := c.Decrypt(sealed, key, g.tree.Metadata.LastModified.Format(time.RFC3339))
+	sealed := g.meta.MessageAuthenticationCode
+	stored, err := c.Decrypt(sealed, timeOf(g.meta))
 	text, _ := stored.(string)
 	if err == nil && sealed != "" && subtle.ConstantTimeCompare([]byte(text), []byte(computed)) == 1 {
 		return nil
@@ -163,4 +172,15 @@ func (g *group) open(ctx context.Context, k Keyring, path string, p MACPolicy) e
 		return &MACWarning{f}
 	}
 	return f
+}
+
+// timeOf is what a MAC is bound to.
+func timeOf(m *Metadata) []byte { return m.LastModified.AppendFormat(nil, time.RFC3339) }
+
+func placeOf(err error) string {
+	var at *cipher.Error
+	if errors.As(err, &at) {
+		return at.Where
+	}
+	return ""
 }

@@ -6,14 +6,15 @@ import (
 	"fmt"
 	"time"
 
-	getsops "github.com/getsops/sops/v3"
-	"github.com/getsops/sops/v3/keys"
-	"github.com/getsops/sops/v3/shamir"
-
 	"github.com/sluice-gitops/sluice/internal/fault"
+	"github.com/sluice-gitops/sluice/internal/sops/cipher"
+	"github.com/sluice-gitops/sluice/internal/sops/metadata"
+	"github.com/sluice-gitops/sluice/internal/sops/recipient"
+	"github.com/sluice-gitops/sluice/internal/sops/shamir"
+	"github.com/sluice-gitops/sluice/internal/sops/tree"
 )
 
-// sealVersion is what documents say sealed them: the library's release, whose format they have.
+// sealVersion is what documents say sealed them: the release of sops whose format they have.
 const sealVersion = "3.13.2"
 
 // SealOptions say for whom a document is sealed and what of it is encrypted. At most one of the rules may be set; none
@@ -29,13 +30,13 @@ type SealOptions struct {
 
 	// Recipients are the key groups. With one group every recipient in it can open the document; with several, one of
 	// each of ShamirThreshold groups is needed (0: of all).
-	Recipients      []getsops.KeyGroup
+	Recipients      []recipient.Group
 	ShamirThreshold int
 
 	// Wrap encrypts a data key, or a Shamir part of it, for one recipient and returns what the document stores as enc.
-	// handled false leaves the recipient to the library, which is done for age alone: the other kinds would call a cloud
-	// or a gpg binary with whatever credentials lie around. nil handles none.
-	Wrap func(ctx context.Context, recipient keys.MasterKey, dataKey []byte) (enc []byte, handled bool, err error)
+	// handled false leaves the recipient to this package, which wraps for age alone: that needs nothing but the name. nil
+	// handles none.
+	Wrap func(ctx context.Context, to recipient.Key, dataKey []byte) (enc []byte, handled bool, err error)
 
 	// Shared seals under a data key that exists already, with its recipients; Recipients and Wrap are not used then.
 	Shared *SharedKey
@@ -57,10 +58,10 @@ func Seal(ctx context.Context, data []byte, f Format, o SealOptions) (sealed []b
 	}
 	defer func() {
 		if recover() != nil {
-			sealed, err = nil, libraryPanicked(o.Path)
+			sealed, err = nil, parserPanicked(o.Path)
 		}
 	}()
-	branches, err := store(f, 0).LoadPlainFile(data)
+	branches, err := f.Store().Read(data)
 	if err != nil {
 		return nil, unsealable(o.Path, f, err)
 	}
@@ -71,7 +72,7 @@ func Seal(ctx context.Context, data []byte, f Format, o SealOptions) (sealed []b
 		o.Output = f
 	}
 	for _, b := range branches {
-		if store(f, 0).HasSopsTopLevelKey(b) || store(o.Output, 0).HasSopsTopLevelKey(b) {
+		if f.Store().Reserved(b) || o.Output.Store().Reserved(b) {
 			return nil, reservedKey(o.Path)
 		}
 	}
@@ -93,15 +94,14 @@ func Seal(ctx context.Context, data []byte, f Format, o SealOptions) (sealed []b
 		if _, err := rand.Read(key); err != nil {
 			return nil, err
 		}
-		if err := o.wrap(ctx, &meta, key); err != nil {
+		if err := o.wrap(ctx, meta, key); err != nil {
 			return nil, err
 		}
 	}
-	tree := getsops.Tree{Branches: branches, Metadata: meta, FilePath: o.Path}
-	if err := encryptWith(&tree, key, newCipher(), o.now()); err != nil {
+	if err := encryptWith(o.Path, branches, meta, cipher.New(key), o.now()); err != nil {
 		return nil, err
 	}
-	return (&Document{path: o.Path, tree: tree}).Emit(o.Output, o.indents())
+	return (&Document{path: o.Path, branches: branches, meta: meta}).Emit(o.Output, o.indents())
 }
 
 func (o SealOptions) indents() Indents {
@@ -113,19 +113,19 @@ func (o SealOptions) indents() Indents {
 
 // encryptWith replaces the values and sets time and MAC, which is bound to the time. A cipher that has decrypted the
 // document gives unchanged values their ciphertext back.
-func encryptWith(tree *getsops.Tree, key []byte, c *cipher, now time.Time) error {
-	before := commentsInLists(tree.Branches)
-	mac, err := withoutRegex(*tree).Encrypt(key, c)
-	if err == nil && commentsInLists(tree.Branches) != before {
-		return sopsFault("021", tree.FilePath, "a comment inside a list would be sealed",
-			"the sops library writes it as one more item of the list, and the file's MAC then never matches again", "move the comment above the list's key, or leave it out")
+func encryptWith(path string, branches []tree.Branch, m *Metadata, c *cipher.Cipher, now time.Time) error {
+	before := commentsInLists(branches)
+	mac, err := c.Seal(branches, m)
+	if err == nil && commentsInLists(branches) != before {
+		return sopsFault("021", path, "a comment inside a list would be sealed",
+			"sops writes it as one more item of the list, and the file's MAC then never matches again", "move the comment above the list's key, or leave it out")
 	}
 	if err != nil {
-		return sopsFault("013", tree.FilePath, fmt.Sprintf("the value at %q cannot be encrypted", c.failed),
+		return sopsFault("013", path, fmt.Sprintf("the value at %q cannot be encrypted", placeOf(err)),
 			"it has a type that sops does not know, or a comment that the rule would not find again after encryption", "write the value as a string")
 	}
-	tree.Metadata.LastModified = now.UTC().Truncate(time.Second)
-	tree.Metadata.MessageAuthenticationCode, err = c.Encrypt(mac, key, tree.Metadata.LastModified.Format(time.RFC3339))
+	m.LastModified = now.UTC().Truncate(time.Second)
+	m.MessageAuthenticationCode, err = c.Encrypt(mac, timeOf(m))
 	return err
 }
 
@@ -136,28 +136,23 @@ func (o SealOptions) now() time.Time {
 	return time.Now()
 }
 
-func (o SealOptions) metadata() (Metadata, error) {
-	m := Metadata{
+func (o SealOptions) metadata() (*Metadata, error) {
+	m := &Metadata{
 		EncryptedRegex: o.EncryptedRegex, UnencryptedRegex: o.UnencryptedRegex,
 		EncryptedSuffix: o.EncryptedSuffix, UnencryptedSuffix: o.UnencryptedSuffix,
 		EncryptedCommentRegex: o.EncryptedCommentRegex, UnencryptedCommentRegex: o.UnencryptedCommentRegex,
 		MACOnlyEncrypted: o.MACOnlyEncrypted, Version: sealVersion,
 		KeyGroups: o.Recipients, ShamirThreshold: o.ShamirThreshold,
 	}
-	rules := 0
-	for _, r := range []string{m.EncryptedRegex, m.UnencryptedRegex, m.EncryptedSuffix, m.UnencryptedSuffix, m.EncryptedCommentRegex, m.UnencryptedCommentRegex} {
-		if r != "" {
-			rules++
-		}
-	}
+	rules := len(m.Rules())
 	if rules > 1 {
 		return m, &fault.Fault{Code: "SLU-USAGE-021", Hop: fault.HopUsage, File: o.Path, Seen: "more than one rule of what to encrypt",
 			Why: "sops allows one of the regexes and suffixes", Fix: "keep one of them"}
 	}
 	if rules == 0 {
-		m.UnencryptedSuffix = getsops.DefaultUnencryptedSuffix
+		m.UnencryptedSuffix = metadata.DefaultUnencryptedSuffix
 	}
-	if m.MasterKeyCount() == 0 {
+	if m.Recipients() == 0 {
 		return m, &fault.Fault{Code: "SLU-USAGE-022", Hop: fault.HopUsage, File: o.Path, Seen: "no recipient to encrypt for",
 			Why: "without one nobody could decrypt the file", Fix: "name a recipient in .sops.yaml or on the command line"}
 	}
@@ -170,7 +165,7 @@ func (o SealOptions) wrap(ctx context.Context, m *Metadata, key []byte) error {
 }
 
 // wrapSome is wrap without the recipients that keep what they have.
-func (o SealOptions) wrapSome(ctx context.Context, m *Metadata, key []byte, keep func(group, recipient int) bool) error {
+func (o SealOptions) wrapSome(ctx context.Context, m *Metadata, key []byte, keep func(group, index int) bool) error {
 	parts := [][]byte{key}
 	if n := len(m.KeyGroups); n > 1 {
 		if m.ShamirThreshold == 0 {
@@ -184,11 +179,11 @@ func (o SealOptions) wrapSome(ctx context.Context, m *Metadata, key []byte, keep
 		}
 	}
 	for i, g := range m.KeyGroups {
-		for j, recipient := range g {
+		for j, to := range g {
 			if keep != nil && keep(i, j) {
 				continue
 			}
-			if err := o.wrapFor(ctx, recipient, parts[i]); err != nil {
+			if err := o.wrapFor(ctx, to, parts[i]); err != nil {
 				return withFile(err, o.Path)
 			}
 		}
@@ -196,54 +191,56 @@ func (o SealOptions) wrapSome(ctx context.Context, m *Metadata, key []byte, keep
 	return nil
 }
 
-func (o SealOptions) wrapFor(ctx context.Context, recipient keys.MasterKey, part []byte) error {
+func (o SealOptions) wrapFor(ctx context.Context, to recipient.Key, part []byte) error {
 	if o.Wrap != nil {
-		enc, handled, err := o.Wrap(ctx, recipient, part)
+		enc, handled, err := o.Wrap(ctx, to, part)
 		if err != nil {
 			return err
 		}
 		if handled {
-			recipient.SetEncryptedDataKey(enc)
+			to.SetWrapped(enc)
 			return nil
 		}
 	}
-	if recipient.TypeToIdentifier() == "age" {
-		if recipient.Encrypt(part) == nil {
+	if to, ok := to.(*recipient.Age); ok {
+		if to.Wrap(part) == nil {
 			return nil
 		}
-		return sopsFault("014", o.Path, "the data key cannot be encrypted for "+recipient.ToString(), "it is not an age recipient",
+		return sopsFault("014", o.Path, "the data key cannot be encrypted for "+to.String(), "it is not an age recipient",
 			"correct the recipient: it begins with age1, ssh-ed25519 or ssh-rsa")
 	}
-	return sopsFault("015", o.Path, fmt.Sprintf("the data key cannot be encrypted for %s %s", recipient.TypeToIdentifier(), recipient.ToString()),
+	return sopsFault("015", o.Path, fmt.Sprintf("the data key cannot be encrypted for %s %s", to.Kind(), to),
 		"its public key is not at hand", "fetch the public key first")
 }
 
 // unsealable explains a plain file that does not parse. It quotes nothing: the file holds secrets in plain.
 func unsealable(path string, f Format, err error) *fault.Fault {
 	seen := fmt.Sprintf("the file is not valid %s", f)
-	if m := lineNumber.FindStringSubmatch(err.Error()); m != nil {
-		seen += " (line " + m[1] + ")"
-	}
+	seen += atLine(err)
 	return sopsFault("010", path, seen, "only a file that parses can be encrypted value by value", "correct the file, or encrypt it whole with --input-type binary")
 }
 
 // commentsInLists counts them: what sealing makes of one is a string.
-func commentsInLists(v any) (n int) {
+func commentsInLists(branches []tree.Branch) (n int) {
+	for _, b := range branches {
+		n += inLists(b, false)
+	}
+	return n
+}
+
+func inLists(v any, list bool) (n int) {
 	switch v := v.(type) {
-	case getsops.TreeBranches:
-		for _, b := range v {
-			n += commentsInLists(b)
-		}
-	case getsops.TreeBranch:
+	case tree.Branch:
 		for _, item := range v {
-			n += commentsInLists(item.Value)
+			n += inLists(item.Value, false)
 		}
 	case []any:
 		for _, item := range v {
-			if _, is := item.(getsops.Comment); is {
-				n++
-			}
-			n += commentsInLists(item)
+			n += inLists(item, true)
+		}
+	case tree.Comment:
+		if list {
+			n++
 		}
 	}
 	return n

@@ -18,7 +18,7 @@ const (
 	maxNodes   = 500000 // of a YAML stream with its aliases expanded
 )
 
-// checkShape refuses what would overflow the stack or the memory inside the library, which follows aliases and nesting
+// checkShape refuses what would overflow the stack or the memory inside what reads it, which follows aliases and nesting
 // without a bound; a stack overflow can't be recovered from and would end the process.
 func checkShape(f Format, data []byte) error {
 	switch f {
@@ -60,7 +60,7 @@ func checkAliases(data []byte) error {
 		if err := dec.Decode(&doc); err == io.EOF {
 			return nil
 		} else if err != nil {
-			return nil // the library meets the same error and stops at it
+			return nil // the store meets the same error and stops at it
 		}
 		if err := spend(&doc, &budget, 0); err != nil {
 			return err
@@ -68,7 +68,7 @@ func checkAliases(data []byte) error {
 	}
 }
 
-// spend walks a node as the library will, aliases expanded, and stops when the walk grows too long. A node that
+// spend walks a node as the store will, aliases expanded, and stops when the walk grows too long. A node that
 // contains itself runs out of depth.
 func spend(n *yaml.Node, budget *int, depth int) error {
 	if *budget--; *budget < 0 || depth > 10*maxNesting {

@@ -6,7 +6,8 @@ import (
 	"fmt"
 	"slices"
 
-	getsops "github.com/getsops/sops/v3"
+	"github.com/sluice-gitops/sluice/internal/sops/cipher"
+	"github.com/sluice-gitops/sluice/internal/sops/recipient"
 )
 
 // SharedKey is one data key with every recipient's copy of it. Documents sealed under the same one can be opened after a
@@ -15,7 +16,7 @@ import (
 // means sealing all of them anew.
 type SharedKey struct {
 	key       []byte
-	groups    []getsops.KeyGroup
+	groups    []recipient.Group
 	threshold int
 }
 
@@ -29,14 +30,14 @@ func NewSharedKey(ctx context.Context, o SealOptions) (*SharedKey, error) {
 	if _, err := rand.Read(key); err != nil {
 		return nil, err
 	}
-	if err := o.wrap(ctx, &m, key); err != nil {
+	if err := o.wrap(ctx, m, key); err != nil {
 		return nil, err
 	}
 	return &SharedKey{key: key, groups: m.KeyGroups, threshold: m.ShamirThreshold}, nil
 }
 
 // Recipients are the key groups that the data key is wrapped for.
-func (s *SharedKey) Recipients() ([]getsops.KeyGroup, int) { return s.groups, s.threshold }
+func (s *SharedKey) Recipients() ([]recipient.Group, int) { return s.groups, s.threshold }
 
 // Forget overwrites the data key.
 func (s *SharedKey) Forget() { clear(s.key) }
@@ -45,22 +46,22 @@ func (s *SharedKey) Forget() { clear(s.key) }
 func (d *Document) Rekey(s *SharedKey) {
 	clear(d.key)
 	d.key = slices.Clone(s.key)
-	d.cipher = newCipher() // the old one would use its nonces again
-	d.tree.Metadata.KeyGroups, d.tree.Metadata.ShamirThreshold = s.groups, s.threshold
+	d.cipher = cipher.New(d.key) // the old one would use its nonces again
+	d.meta.KeyGroups, d.meta.ShamirThreshold = s.groups, s.threshold
 }
 
 // Rewrap replaces the recipients and leaves data key, values, time and MAC as they are: only Emit is needed afterwards.
 // keep says which recipients keep the copy that they have; it may be nil. A recipient that was taken away can still open
 // the document with a data key that it kept: only Rekey shuts it out.
-func (d *Document) Rewrap(ctx context.Context, k Keyring, o SealOptions, keep func(group, recipient int) bool) error {
-	key, err := k.DataKey(ctx, &d.tree.Metadata)
+func (d *Document) Rewrap(ctx context.Context, k Keyring, o SealOptions, keep func(group, index int) bool) error {
+	key, err := k.DataKey(ctx, d.meta)
 	if err != nil {
 		return withFile(err, d.path)
 	}
 	defer clear(key)
-	m := d.tree.Metadata
+	m := *d.meta
 	m.KeyGroups, m.ShamirThreshold = o.Recipients, o.ShamirThreshold
-	if m.MasterKeyCount() == 0 {
+	if m.Recipients() == 0 {
 		_, err := o.metadata()
 		return err
 	}
@@ -70,12 +71,12 @@ func (d *Document) Rewrap(ctx context.Context, k Keyring, o SealOptions, keep fu
 	if err := o.wrapSome(ctx, &m, key, keep); err != nil {
 		return err
 	}
-	d.tree.Metadata.KeyGroups, d.tree.Metadata.ShamirThreshold = m.KeyGroups, m.ShamirThreshold
+	d.meta.KeyGroups, d.meta.ShamirThreshold = m.KeyGroups, m.ShamirThreshold
 	return nil
 }
 
 // NarrowMetadata changes the rule of what is encrypted; Seal applies it.
-func (d *Document) NarrowMetadata(set func(m *Metadata)) { set(&d.tree.Metadata) }
+func (d *Document) NarrowMetadata(set func(m *Metadata)) { set(d.meta) }
 
 func emptyDocument(path string) error {
 	return sopsFault("011", path, "the file is empty", "there is no document to encrypt", "write the file first")

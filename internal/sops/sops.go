@@ -1,4 +1,6 @@
-// Package sops opens and seals SOPS documents, with the getsops library as its cipher and file formats.
+// Package sops opens and seals SOPS documents, by a document model of its own: packages store (the file formats), tree
+// (what stands in them), metadata and recipient (what they say about themselves), cipher and shamir. The sops library
+// judges them in the tests and is no part of the program; docs/decisions/0004-own-document-model.md says why.
 //
 // It stands at the door of the renderer: a document is opened as it stands in Git, byte for byte, because only then can
 // its MAC be verified. It knows no cloud and no key file: it asks a Keyring for the data key.
@@ -8,29 +10,22 @@
 // whoever holds a recipient's public key can forge a whole document. Authenticity is the Git signature's business.
 //
 // It refuses documents above five MiB, aliases that multiply or contain themselves, and nesting that would overflow the
-// stack, before the library sees them. It never writes a file, and no error of it holds a value, encrypted or not: the
-// library's own errors and log lines do, so neither leaves this package.
-//
-// Linking the library has one side effect that cannot be prevented from here: its audit package reads
-// /etc/sops/audit.yaml at program start, and ends the process when that file names a database that does not answer.
+// stack, before a parser sees them. It never writes a file, and no error of it holds a value, encrypted or not.
 package sops
 
 import (
 	"context"
 	"fmt"
-	"io"
-
-	getsops "github.com/getsops/sops/v3"
-	"github.com/getsops/sops/v3/logging"
 
 	"github.com/sluice-gitops/sluice/internal/fault"
+	"github.com/sluice-gitops/sluice/internal/sops/metadata"
 )
 
 // MaxSize is the largest document that is opened or sealed, in bytes: Flux's limit.
 const MaxSize = 5 << 20
 
 // Metadata is what a document says about itself: recipients, rules, MAC.
-type Metadata = getsops.Metadata
+type Metadata = metadata.Metadata
 
 // Keyring gives the data key of a document, 32 bytes, that its identity can unwrap from the recipients in doc. Errors
 // are faults of the hop that refused, or the context's. The caller may overwrite the returned slice.
@@ -78,11 +73,3 @@ func (w *MACWarning) Error() string { return w.Fault.Error() }
 
 // Unwrap returns the fault.
 func (w *MACWarning) Unwrap() error { return w.Fault }
-
-// The library logs comments that it cannot decrypt, word for word, and some paths and key names. Nothing that it has to
-// say is lost: what fails comes back as an error.
-func init() {
-	for _, l := range logging.Loggers {
-		l.SetOutput(io.Discard)
-	}
-}

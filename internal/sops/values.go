@@ -6,8 +6,7 @@ import (
 	"strconv"
 	"strings"
 
-	getsops "github.com/getsops/sops/v3"
-	"github.com/getsops/sops/v3/stores"
+	"github.com/sluice-gitops/sluice/internal/sops/tree"
 )
 
 // TreePath names a value inside a document: strings for keys, ints for positions in lists.
@@ -61,23 +60,18 @@ func (p TreePath) String() string {
 // Extract writes one value, or the part of the first document below p, in a format. Text comes without quotes and
 // without a line end, as sops writes it.
 func (d *Document) Extract(p TreePath, f Format, in Indents) (out []byte, err error) {
-	defer func() {
-		if recover() != nil {
-			out, err = nil, noSuchValue(d.path, p)
-		}
-	}()
-	v, err := d.tree.Branches[0].Truncate(p)
+	v, err := d.branches[0].At(p)
 	if err != nil {
 		return nil, noSuchValue(d.path, p)
 	}
 	st := in.store(f)
 	switch v := v.(type) {
-	case getsops.TreeBranch:
-		out, err = st.EmitPlainFile(getsops.TreeBranches{v})
+	case tree.Branch:
+		out, err = st.Write([]tree.Branch{v})
 	case string:
 		return []byte(v), nil
 	default:
-		out, err = st.EmitValue(v)
+		out, err = st.WriteValue(v)
 	}
 	if err != nil {
 		return nil, unwritable(d.path, f)
@@ -87,48 +81,42 @@ func (d *Document) Extract(p TreePath, f Format, in Indents) (out []byte, err er
 
 // Set puts a value at p of the first document, making the keys above it, and says whether that changed anything.
 func (d *Document) Set(p TreePath, v any) (changed bool, err error) {
-	defer func() {
-		if recover() != nil { // a key where a list is, for example
-			changed, err = false, noSuchValue(d.path, p)
-		}
-	}()
-	d.tree.Branches[0], changed = d.tree.Branches[0].Set(p, v)
+	b, changed, err := d.branches[0].Set(p, v)
+	if err != nil {
+		return false, noSuchValue(d.path, p)
+	}
+	d.branches[0] = b
 	return changed, nil
 }
 
 // Unset removes the value at p of the first document.
-func (d *Document) Unset(p TreePath) (err error) {
-	defer func() {
-		if recover() != nil {
-			err = noSuchValue(d.path, p)
-		}
-	}()
-	b, err := d.tree.Branches[0].Unset(p)
+func (d *Document) Unset(p TreePath) error {
+	b, err := d.branches[0].Unset(p)
 	if err != nil {
 		return noSuchValue(d.path, p)
 	}
-	d.tree.Branches[0] = b
+	d.branches[0] = b
 	return nil
 }
 
 // Each calls do with every scalar at the top of the first document, in order, as text. It fails at the first value that
 // is a mapping or a list.
 func (d *Document) Each(do func(key, value string) error) error {
-	for _, item := range d.tree.Branches[0] {
+	for _, item := range d.branches[0] {
 		key, ok := item.Key.(string)
 		if !ok {
 			continue // a comment
 		}
 		var text string
 		switch v := item.Value.(type) {
-		case getsops.TreeBranch, []any:
+		case tree.Branch, []any:
 			return sopsFault("020", d.path, fmt.Sprintf("the value of %q is not a scalar", key),
 				"an environment has no form for it", "choose the part that you need: sluice secrets decrypt --extract '[\"key\"]' "+shellWord(d.path))
 		case string:
 			text = v
 		case nil:
 		default:
-			text = stores.ValToString(v)
+			text = tree.Text(v)
 		}
 		if err := do(key, text); err != nil {
 			return err

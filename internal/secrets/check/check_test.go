@@ -75,8 +75,8 @@ func macLine(sealed string) string {
 	return "    mac: " + line + "\n"
 }
 
-// tree checks files in memory.
-func tree(t testing.TB, files map[string]string, change func(*Options)) *Report {
+// checked checks files in memory.
+func checked(t testing.TB, files map[string]string, change func(*Options)) *Report {
 	t.Helper()
 	o := Options{Read: func(p string) ([]byte, error) {
 		if text, ok := files[p]; ok {
@@ -134,7 +134,7 @@ func TestPlainSecretsAreFound(t *testing.T) {
 		"a text about conflicts":     {"a.md", "<<<<<<< HEAD\n=======\n>>>>>>> other\n", ""},
 		"an alias that holds itself": {"a.yaml", "apiVersion: v1\nkind: List\nitems: &i\n- kind: SecretList\n  items: *i\n", ""},
 	} {
-		if got := places(tree(t, map[string]string{tt.file: tt.text, rules.Name: rulesFor(me.name())}, nil)); got != tt.want {
+		if got := places(checked(t, map[string]string{tt.file: tt.text, rules.Name: rulesFor(me.name())}, nil)); got != tt.want {
 			t.Errorf("%s: %q, want %q", name, got, tt.want)
 		}
 	}
@@ -148,7 +148,7 @@ func TestGeneratorsReadSealedFiles(t *testing.T) {
 		"app/plain.json":         `{"password": "canary"}`, "app/sealed.json": seal(t, config, "app/sealed.json", `{"password": "canary"}`),
 		"app/notcovered.txt": "x", "app/plain.env": "password=canary\n"}
 	want := "app/kustomization.yaml:4 plain-generator\napp/kustomization.yaml:8 plain-generator"
-	if got := places(tree(t, files, nil)); got != want {
+	if got := places(checked(t, files, nil)); got != want {
 		t.Errorf("%s\nwant\n%s", got, want)
 	}
 }
@@ -205,7 +205,7 @@ func TestTamperingThatSopsAcceptsIsFound(t *testing.T) {
 			change     func(*Options)
 		}{{"blind", tt.blind, nil}, {"with the key", tt.withKey, func(o *Options) { o.Open = me.open }}} {
 			var got []string
-			for _, f := range tree(t, files, look.change).Findings {
+			for _, f := range checked(t, files, look.change).Findings {
 				got = append(got, f.Check)
 				if f.Fix == "" || f.Line == 0 && f.Check != Tampered && f.Check != string(rules.Missing) {
 					t.Errorf("%s, %s: %+v names no line, or no fix", tt.name, look.kind, f)
@@ -232,7 +232,7 @@ func TestPlainValuesAreFoundInEveryFormat(t *testing.T) {
 		at := strings.Index(text, "ENC[")
 		end := at + strings.Index(text[at:], "]") + 1
 		text = text[:at] + "canary2" + text[end:]
-		if got := places(tree(t, map[string]string{rules.Name: config, name: text}, nil)); got != tt.want {
+		if got := places(checked(t, map[string]string{rules.Name: config, name: text}, nil)); got != tt.want {
 			t.Errorf("%s: %q, want %q\n%s", name, got, tt.want, text)
 		}
 	}
@@ -241,7 +241,7 @@ func TestPlainValuesAreFoundInEveryFormat(t *testing.T) {
 func TestWhatTheDefaultLeavesPlainIsHeldAgainstTheRule(t *testing.T) {
 	me := newPerson(t)
 	text := seal(t, "creation_rules: [{age: "+me.name()+"}]", "a.yaml", "data:\n    password_unencrypted: canary\n    b: c\n")
-	if got, want := places(tree(t, map[string]string{rules.Name: rulesFor(me.name()), "a.yaml": text}, nil)), "a.yaml:2 plain-value"; got != want {
+	if got, want := places(checked(t, map[string]string{rules.Name: rulesFor(me.name()), "a.yaml": text}, nil)), "a.yaml:2 plain-value"; got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
 }
@@ -250,12 +250,12 @@ func TestRulesByCommentsAreFollowed(t *testing.T) {
 	me := newPerson(t)
 	config := "creation_rules: [{encrypted_comment_regex: SEAL, age: " + me.name() + "}]"
 	text := seal(t, config, "a.yaml", "a:\n    # SEAL\n    b: canary\nc: d\n")
-	if got := places(tree(t, map[string]string{rules.Name: config, "a.yaml": text}, func(o *Options) { o.Open = me.open })); got != "" {
+	if got := places(checked(t, map[string]string{rules.Name: config, "a.yaml": text}, func(o *Options) { o.Open = me.open })); got != "" {
 		t.Errorf("an honest document: %s", got)
 	}
 	at := strings.Index(text, "ENC[")
 	text = text[:at] + "canary" + text[at+strings.Index(text[at:], "]")+1:]
-	if got := places(tree(t, map[string]string{rules.Name: config, "a.yaml": text}, nil)); got != "a.yaml:3 plain-value" {
+	if got := places(checked(t, map[string]string{rules.Name: config, "a.yaml": text}, nil)); got != "a.yaml:3 plain-value" {
 		t.Errorf("a plain value: %q", got)
 	}
 }
@@ -264,7 +264,7 @@ func TestStreamsAreJudgedDocumentByDocument(t *testing.T) {
 	me := newPerson(t)
 	config := rulesFor(me.name())
 	stream := seal(t, config, "a.yaml", secret) + "---\n" + secret
-	r := tree(t, map[string]string{rules.Name: config, "a.yaml": stream}, nil)
+	r := checked(t, map[string]string{rules.Name: config, "a.yaml": stream}, nil)
 	line := 1 + strings.Count(stream[:strings.LastIndex(stream, "  password: hunter2")], "\n")
 	if got, want := places(r), fmt.Sprintf("a.yaml:%d plain-secret", line); got != want {
 		t.Errorf("%q, want %q", got, want)
@@ -286,7 +286,7 @@ func TestWhoTheClusterIsDecidesWhatItCanOpen(t *testing.T) {
 		"one that doesn't":      {Cluster{Kustomizations: []Kustomization{{"a/b", "./apps", false, ""}}}, 1},
 		"one of another folder": {Cluster{Kustomizations: []Kustomization{{"a/b", "./app", false, ""}}}, 0},
 	} {
-		if got := len(tree(t, files, func(o *Options) { o.Cluster = &tt.cluster }).Findings); got != tt.want {
+		if got := len(checked(t, files, func(o *Options) { o.Cluster = &tt.cluster }).Findings); got != tt.want {
 			t.Errorf("%s: %d findings, want %d", name, got, tt.want)
 		}
 	}

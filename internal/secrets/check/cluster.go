@@ -6,10 +6,9 @@ import (
 	"slices"
 	"strings"
 
-	getsops "github.com/getsops/sops/v3"
-	"github.com/getsops/sops/v3/keys"
-
 	"github.com/sluice-gitops/sluice/internal/secrets/rules"
+	"github.com/sluice-gitops/sluice/internal/sops"
+	"github.com/sluice-gitops/sluice/internal/sops/recipient"
 )
 
 // Cluster is whom the cluster decrypts as.
@@ -33,7 +32,7 @@ type Kustomization struct {
 var clouds = []string{"azure_kv", "kms", "gcp_kms", "hckms"}
 
 // judge says whether the cluster could open a document.
-func (c *Cluster) judge(name string, data []byte, doc *getsops.Metadata) (out []Finding) {
+func (c *Cluster) judge(name string, data []byte, doc *sops.Metadata) (out []Finding) {
 	if c == nil {
 		return nil
 	}
@@ -58,7 +57,7 @@ func (c *Cluster) judge(name string, data []byte, doc *getsops.Metadata) (out []
 }
 
 // opens says whether enough groups have a recipient that is ours.
-func opens(doc *getsops.Metadata, ours func(keys.MasterKey) bool) bool {
+func opens(doc *sops.Metadata, ours func(recipient.Key) bool) bool {
 	have, need := 0, len(doc.KeyGroups)
 	if doc.ShamirThreshold > 0 {
 		need = doc.ShamirThreshold
@@ -71,16 +70,16 @@ func opens(doc *getsops.Metadata, ours func(keys.MasterKey) bool) bool {
 	return have >= max(need, 1)
 }
 
-func isCloud(k keys.MasterKey) bool { return slices.Contains(clouds, k.TypeToIdentifier()) }
+func isCloud(k recipient.Key) bool { return slices.Contains(clouds, k.Kind()) }
 
-func (c *Cluster) listed(k keys.MasterKey) bool {
-	name := k.ToString()
+func (c *Cluster) listed(k recipient.Key) bool {
+	name := k.String()
 	return slices.ContainsFunc(c.Recipients, func(r string) bool {
-		return strings.EqualFold(r, name) || k.TypeToIdentifier() == "azure_kv" && strings.HasPrefix(strings.ToLower(name), strings.ToLower(strings.TrimSuffix(r, "/"))+"/")
+		return strings.EqualFold(r, name) || k.Kind() == "azure_kv" && strings.HasPrefix(strings.ToLower(name), strings.ToLower(strings.TrimSuffix(r, "/"))+"/")
 	})
 }
 
-func sealedFor(doc *getsops.Metadata) string {
+func sealedFor(doc *sops.Metadata) string {
 	var names []string
 	for i, k := range recipients(doc) {
 		if i == 5 {

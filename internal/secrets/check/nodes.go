@@ -7,8 +7,9 @@ import (
 	"io"
 	"strconv"
 
-	getsops "github.com/getsops/sops/v3"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/sluice-gitops/sluice/internal/sops/tree"
 )
 
 // maxNodes bounds a walk in which aliases are followed.
@@ -73,20 +74,20 @@ func text(n *yaml.Node) string {
 	return n.Value
 }
 
-// treeOf turns a node into what the library's formats are made of.
+// treeOf turns a node into what documents are made of.
 func treeOf(n *yaml.Node, budget *int) (any, error) {
 	if *budget--; *budget < 0 {
 		return nil, errors.New("its aliases expand too far")
 	}
 	switch n = follow(n); n.Kind {
 	case yaml.MappingNode:
-		branch := getsops.TreeBranch{}
+		branch := tree.Branch{}
 		for i := 0; i+1 < len(n.Content); i += 2 {
 			v, err := treeOf(n.Content[i+1], budget)
 			if err != nil {
 				return nil, err
 			}
-			branch = append(branch, getsops.TreeItem{Key: n.Content[i].Value, Value: v})
+			branch = append(branch, tree.Item{Key: n.Content[i].Value, Value: v})
 		}
 		return branch, nil
 	case yaml.SequenceNode:

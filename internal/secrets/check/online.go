@@ -6,11 +6,10 @@ import (
 	"sync"
 	"time"
 
-	getsops "github.com/getsops/sops/v3"
-	"github.com/getsops/sops/v3/azkv"
-
 	"github.com/sluice-gitops/sluice/internal/azure/keyvault"
 	"github.com/sluice-gitops/sluice/internal/fault"
+	"github.com/sluice-gitops/sluice/internal/sops"
+	"github.com/sluice-gitops/sluice/internal/sops/recipient"
 )
 
 // Online asks vaults about the keys that documents are sealed with. Each key is asked about once, whatever the number of
@@ -38,7 +37,7 @@ func (o *Online) state(ctx context.Context, id keyvault.KeyID) (keyvault.State, 
 	return get()
 }
 
-func (o *Online) judge(ctx context.Context, name string, data []byte, doc *getsops.Metadata) (out []Finding, err error) {
+func (o *Online) judge(ctx context.Context, name string, data []byte, doc *sops.Metadata) (out []Finding, err error) {
 	if o == nil {
 		return nil, nil
 	}
@@ -47,7 +46,7 @@ func (o *Online) judge(ctx context.Context, name string, data []byte, doc *getso
 		now = o.Clock
 	}
 	for _, k := range recipients(doc) {
-		key, ok := k.(*azkv.MasterKey)
+		key, ok := k.(*recipient.AzureKV)
 		if !ok {
 			continue
 		}

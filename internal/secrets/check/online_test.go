@@ -43,7 +43,7 @@ func TestVaultsAreAskedOnceAboutEachKey(t *testing.T) {
 			files[fmt.Sprintf("%s/%d.yaml", version, i)] = inVault(version)
 		}
 	}
-	r := tree(t, files, func(o *Options) { o.Online = online })
+	r := checked(t, files, func(o *Options) { o.Online = online })
 	got := map[string][]string{}
 	for _, f := range r.Findings {
 		if f.Line != 7 {

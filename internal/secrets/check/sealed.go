@@ -5,16 +5,15 @@ import (
 	"slices"
 	"strings"
 
-	getsops "github.com/getsops/sops/v3"
-	"github.com/getsops/sops/v3/keys"
-	"github.com/getsops/sops/v3/stores"
-	"github.com/getsops/sops/v3/stores/dotenv"
-	"github.com/getsops/sops/v3/stores/ini"
 	"go.yaml.in/yaml/v3"
 
 	"github.com/sluice-gitops/sluice/internal/fault"
 	"github.com/sluice-gitops/sluice/internal/secrets/rules"
 	"github.com/sluice-gitops/sluice/internal/sops"
+	"github.com/sluice-gitops/sluice/internal/sops/metadata"
+	"github.com/sluice-gitops/sluice/internal/sops/recipient"
+	"github.com/sluice-gitops/sluice/internal/sops/store"
+	"github.com/sluice-gitops/sluice/internal/sops/tree"
 )
 
 // Sealed judges a sealed document without any key: its metadata and its plain values against its own rule and the
@@ -26,7 +25,7 @@ func Sealed(name string, data []byte, rule *rules.Rule) []Finding {
 	return slices.Compact(found)
 }
 
-func sealedFindings(name string, data []byte, rule *rules.Rule) (found []Finding, docs []*getsops.Metadata) {
+func sealedFindings(name string, data []byte, rule *rules.Rule) (found []Finding, docs []*sops.Metadata) {
 	parts, err := parts(name, data)
 	if err != nil {
 		return []Finding{finding(Unusable, name, 0, err.Error(), "nobody can decrypt it as it stands", restore(name))}, nil
@@ -77,7 +76,7 @@ func sealsNothing(name string, data []byte, parts []part) []Finding {
 }
 
 // against words the findings of package rules.
-func against(name string, data []byte, rule *rules.Rule, doc *getsops.Metadata) (out []Finding) {
+func against(name string, data []byte, rule *rules.Rule, doc *sops.Metadata) (out []Finding) {
 	file := word(name)
 	for _, f := range append(rules.Narrower(rule, doc), rules.Recipients(rule, doc)...) {
 		line, seen, why, fix := 0, f.Seen, fmt.Sprintf("%s:%d wants %s", rule.File, rule.Line, f.Want), "sluice secrets updatekeys -y "+file
@@ -122,35 +121,31 @@ func searchable(recipient string) string {
 
 // part is one document of a file.
 type part struct {
-	meta *getsops.Metadata // nil: it is not sealed
-	line int               // of the document's beginning
+	meta *sops.Metadata // nil: it is not sealed
+	line int            // of the document's beginning
 	// One of the two holds the values.
-	node   *yaml.Node         // YAML and JSON
-	branch getsops.TreeBranch // dotenv and INI
-	data   []byte             // for the lines of branch
+	node   *yaml.Node  // YAML and JSON
+	branch tree.Branch // dotenv and INI
+	data   []byte      // for the lines of branch
 }
 
 // parts takes a file apart. Its errors quote nothing of it.
 func parts(name string, data []byte) (out []part, err error) {
 	defer func() {
-		if recover() != nil { // the library, or the YAML parser, on forged input
+		if recover() != nil { // the YAML parser, on forged input
 			out, err = nil, fmt.Errorf("it is not a document that sops writes")
 		}
 	}()
 	switch f := sops.FormatFor(name); f {
 	case sops.Dotenv, sops.INI:
-		var st getsops.EncryptedFileLoader = &dotenv.Store{}
-		if f == sops.INI {
-			st = &ini.Store{}
-		}
-		tree, err := st.LoadEncryptedFile(data)
+		branches, meta, err := store.ReadSealed(f.Store(), data)
 		if err != nil {
 			return nil, fmt.Errorf("its sops metadata cannot be read")
 		}
-		for i, b := range tree.Branches {
+		for i, b := range branches {
 			p := part{branch: b, data: data, line: 1}
 			if i == 0 {
-				p.meta = &tree.Metadata
+				p.meta = meta
 			}
 			out = append(out, p)
 		}
@@ -162,8 +157,8 @@ func parts(name string, data []byte) (out []part, err error) {
 	}
 	for _, n := range nodes {
 		p := part{node: n, line: n.Line}
-		if seal := child(n, stores.SopsMetadataKey); seal != nil && (child(seal, "mac") != nil || child(seal, "lastmodified") != nil) {
-			if p.meta, err = metadata(seal); err != nil {
+		if seal := child(n, metadata.Key); seal != nil && (child(seal, "mac") != nil || child(seal, "lastmodified") != nil) {
+			if p.meta, err = metadataOf(seal); err != nil {
 				return nil, fmt.Errorf("its sops metadata cannot be read (line %d)", seal.Line)
 			}
 		}
@@ -172,16 +167,18 @@ func parts(name string, data []byte) (out []part, err error) {
 	return out, nil
 }
 
-// metadata has the library read a node, as it would in the document.
-func metadata(seal *yaml.Node) (*getsops.Metadata, error) {
+// metadataOf reads a node as it would be read in the document.
+func metadataOf(seal *yaml.Node) (*sops.Metadata, error) {
 	budget := maxNodes
-	tree, err := treeOf(seal, &budget)
+	v, err := treeOf(seal, &budget)
 	if err != nil {
 		return nil, err
 	}
-	branches := getsops.TreeBranches{{{Key: stores.SopsMetadataKey, Value: tree}}}
-	_, meta, err := stores.ExtractMetadata(branches, stores.MetadataOpts{})
-	return &meta, err
+	b, ok := v.(tree.Branch)
+	if !ok {
+		return nil, metadata.ErrNotMapping
+	}
+	return metadata.Read(b)
 }
 
 // macFindings says what opening a document has shown, and whether it has shown anything.
@@ -205,7 +202,7 @@ func restore(name string) string {
 }
 
 // recipients lists those of a document.
-func recipients(doc *getsops.Metadata) (out []keys.MasterKey) {
+func recipients(doc *sops.Metadata) (out []recipient.Key) {
 	for _, g := range doc.KeyGroups {
 		out = append(out, g...)
 	}

@@ -7,10 +7,12 @@ import (
 	"slices"
 	"strings"
 
-	getsops "github.com/getsops/sops/v3"
 	"go.yaml.in/yaml/v3"
 
 	"github.com/sluice-gitops/sluice/internal/secrets/rules"
+	"github.com/sluice-gitops/sluice/internal/sops"
+	"github.com/sluice-gitops/sluice/internal/sops/metadata"
+	"github.com/sluice-gitops/sluice/internal/sops/tree"
 )
 
 // encrypted is what a sealed value begins with.
@@ -39,10 +41,10 @@ func selectionOf(encryptedRegex, unencryptedRegex, encryptedSuffix, unencryptedS
 		}
 		return &s
 	}
-	return &selection{field: "unencrypted_suffix", value: getsops.DefaultUnencryptedSuffix}
+	return &selection{field: "unencrypted_suffix", value: metadata.DefaultUnencryptedSuffix}
 }
 
-func ofDocument(m *getsops.Metadata) *selection {
+func ofDocument(m *sops.Metadata) *selection {
 	return selectionOf(m.EncryptedRegex, m.UnencryptedRegex, m.EncryptedSuffix, m.UnencryptedSuffix, m.EncryptedCommentRegex, m.UnencryptedCommentRegex)
 }
 
@@ -210,7 +212,7 @@ func notes(above []string, nodes ...*yaml.Node) []string {
 	return out
 }
 
-func walkBranch(b getsops.TreeBranch, keys []string, data []byte, do func(keys, comments []string, line int)) {
+func walkBranch(b tree.Branch, keys []string, data []byte, do func(keys, comments []string, line int)) {
 	for _, item := range b {
 		key, ok := item.Key.(string)
 		if !ok {
@@ -218,7 +220,7 @@ func walkBranch(b getsops.TreeBranch, keys []string, data []byte, do func(keys, 
 		}
 		path := append(keys[:len(keys):len(keys)], key)
 		switch v := item.Value.(type) {
-		case getsops.TreeBranch:
+		case tree.Branch:
 			walkBranch(v, path, data, do)
 		case string:
 			if v != "" && !strings.HasPrefix(v, encrypted) {

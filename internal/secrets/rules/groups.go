@@ -5,18 +5,9 @@ import (
 	"fmt"
 	"strings"
 
-	getsops "github.com/getsops/sops/v3"
-	"github.com/getsops/sops/v3/age"
-	"github.com/getsops/sops/v3/azkv"
-	"github.com/getsops/sops/v3/gcpkms"
-	"github.com/getsops/sops/v3/hckms"
-	"github.com/getsops/sops/v3/hcvault"
-	"github.com/getsops/sops/v3/keys"
-	"github.com/getsops/sops/v3/kms"
-	"github.com/getsops/sops/v3/pgp"
 	"go.yaml.in/yaml/v3"
 
-	"github.com/sluice-gitops/sluice/internal/lazyregexp"
+	"github.com/sluice-gitops/sluice/internal/sops/recipient"
 )
 
 // groupSpec is a key group as it is written down. Recipients are made of it again for every caller.
@@ -127,8 +118,8 @@ func (p *parser) checkGroup(g groupSpec) {
 	for _, m := range g.merged {
 		p.checkGroup(m)
 	}
-	for _, recipient := range g.age {
-		if strings.HasPrefix(strings.ToUpper(strings.TrimSpace(recipient)), "AGE-SECRET-KEY-") {
+	for _, name := range g.age {
+		if strings.HasPrefix(strings.ToUpper(strings.TrimSpace(name)), "AGE-SECRET-KEY-") {
 			p.add(g.line, "a private age key stands where its public half belongs: put the line of age-keygen -y there, and replace the key if this file was pushed")
 			return
 		}
@@ -139,8 +130,8 @@ func (p *parser) checkGroup(g groupSpec) {
 	}
 }
 
-func buildGroups(specs []groupSpec) ([]getsops.KeyGroup, error) {
-	out := make([]getsops.KeyGroup, len(specs))
+func buildGroups(specs []groupSpec) ([]recipient.Group, error) {
+	out := make([]recipient.Group, len(specs))
 	for i, s := range specs {
 		g, err := s.build()
 		if err != nil {
@@ -155,8 +146,8 @@ func buildGroups(specs []groupSpec) ([]getsops.KeyGroup, error) {
 }
 
 // build makes recipients in the order in which sops makes them.
-func (g groupSpec) build() (getsops.KeyGroup, error) {
-	var out getsops.KeyGroup
+func (g groupSpec) build() (recipient.Group, error) {
+	var out recipient.Group
 	for _, m := range g.merged {
 		sub, err := m.build()
 		if err != nil {
@@ -164,59 +155,47 @@ func (g groupSpec) build() (getsops.KeyGroup, error) {
 		}
 		out = append(out, sub...)
 	}
-	for _, recipient := range splitAll(g.age) {
-		k, err := age.MasterKeyFromRecipient(recipient)
+	for _, name := range splitAll(g.age) {
+		k, err := recipient.ParseAge(name)
 		if err != nil {
 			return nil, errors.New("an age recipient cannot be read: it begins with age1, ssh-ed25519 or ssh-rsa")
 		}
 		out = append(out, k)
 	}
 	for _, f := range splitAll(g.pgp) {
-		out = append(out, pgp.NewMasterKeyFromFingerprint(f))
+		out = append(out, recipient.NewPGP(f))
 	}
 	for _, arn := range splitAll(g.kmsARNs) {
-		out = append(out, kms.NewMasterKeyFromArn(arn, nil, g.profile))
+		out = append(out, recipient.ParseKMS(arn, nil, g.profile))
 	}
 	for _, k := range g.kms {
-		out = append(out, kms.NewMasterKeyWithProfile(k.arn, k.role, k.context, k.profile))
+		out = append(out, recipient.NewKMS(k.arn, k.role, k.context, k.profile))
 	}
 	for _, id := range splitAll(g.gcpKMS) {
-		out = append(out, gcpkms.NewMasterKeyFromResourceID(id))
+		out = append(out, recipient.NewGCPKMS(id))
 	}
 	for _, id := range splitAll(g.hcKMS) {
-		k, err := hckms.NewMasterKey(id)
+		k, err := recipient.ParseHuaweiKMS(id)
 		if err != nil {
 			return nil, errors.New("a key of hckms is not written region:id")
 		}
 		out = append(out, k)
 	}
 	for _, u := range splitAll(g.azure) {
-		k, err := azureKey(u)
+		k, err := recipient.ParseAzureKV(u)
 		if err != nil {
 			return nil, err
 		}
 		out = append(out, k)
 	}
 	for _, uri := range splitAll(g.vault) {
-		k, err := hcvault.NewMasterKeyFromURI(uri)
+		k, err := recipient.ParseHCVault(uri)
 		if err != nil {
 			return nil, errors.New("a key of Vault's transit engine is not written https://HOST/v1/ENGINE/keys/NAME")
 		}
 		out = append(out, k)
 	}
 	return out, nil
-}
-
-var azureURL = lazyregexp.New(`^(https://[^/]+)/keys/([^/]+)(?:/([^/]*))?$`)
-
-// azureKey reads a key's URL. Where the library would ask the vault for the newest version of a key that is named
-// without one, this leaves the version empty: whoever seals knows which public key it has.
-func azureKey(u string) (keys.MasterKey, error) {
-	m := azureURL.FindStringSubmatch(u)
-	if m == nil {
-		return nil, errors.New("a Key Vault key is not written https://VAULT.vault.azure.net/keys/NAME/VERSION")
-	}
-	return azkv.NewMasterKey(m[1], m[2], m[3]), nil
 }
 
 // splitAll splits what has commas in it, as sops does with lists too.
@@ -233,11 +212,11 @@ func splitAll(in []string) []string {
 }
 
 // unique keeps the first of equal recipients.
-func unique(g getsops.KeyGroup) getsops.KeyGroup {
+func unique(g recipient.Group) recipient.Group {
 	seen := map[string]bool{}
-	var out getsops.KeyGroup
+	var out recipient.Group
 	for _, k := range g {
-		name := fmt.Sprintf("%T/%s", k, k.ToString())
+		name := fmt.Sprintf("%T/%s", k, k.String())
 		if !seen[name] {
 			seen[name] = true
 			out = append(out, k)

@@ -5,10 +5,10 @@ import (
 	"slices"
 	"strings"
 
-	getsops "github.com/getsops/sops/v3"
-	"github.com/getsops/sops/v3/keys"
-
 	"github.com/sluice-gitops/sluice/internal/lazyregexp"
+	"github.com/sluice-gitops/sluice/internal/sops"
+	"github.com/sluice-gitops/sluice/internal/sops/metadata"
+	"github.com/sluice-gitops/sluice/internal/sops/recipient"
 )
 
 // Check names what a finding is about.
@@ -42,7 +42,7 @@ type Finding struct {
 // ends in _unencrypted, which is sops's default, passes too: whether it left a value plain that the rule wants sealed
 // is to be seen at its values. So is what a document seals whose rule only lists recipients: that rule leaves the choice
 // to whoever seals, as sops's users do who give --encrypted-regex on the command line.
-func Narrower(rule *Rule, doc *getsops.Metadata) []Finding {
+func Narrower(rule *Rule, doc *sops.Metadata) []Finding {
 	var out []Finding
 	want, have := rule.selection(), selectionOf(doc)
 	if rule.Chooses() && !have.covers(want) {
@@ -65,13 +65,13 @@ func Narrower(rule *Rule, doc *getsops.Metadata) []Finding {
 // rule does. A rule that lists nobody leaves the choice to the command line, so nothing differs from it.
 //
 // Groups are compared in their order, as sops writes them: a recipient that moved into another group is one of each.
-func Recipients(rule *Rule, doc *getsops.Metadata) []Finding {
+func Recipients(rule *Rule, doc *sops.Metadata) []Finding {
 	if len(rule.names()) == 0 {
 		return nil
 	}
 	var out []Finding
 	for i := range max(len(rule.Groups), len(doc.KeyGroups)) {
-		var want, have getsops.KeyGroup
+		var want, have recipient.Group
 		if i < len(rule.Groups) {
 			want = rule.Groups[i]
 		}
@@ -83,11 +83,11 @@ func Recipients(rule *Rule, doc *getsops.Metadata) []Finding {
 	return out
 }
 
-func compareGroups(want, have getsops.KeyGroup) []Finding {
+func compareGroups(want, have recipient.Group) []Finding {
 	var out []Finding
 	for _, h := range have {
 		name := Recipient(h)
-		switch w := find(want, func(w keys.MasterKey) bool { return sameKey(w, h) }); {
+		switch w := find(want, func(w recipient.Key) bool { return sameKey(w, h) }); {
 		case w != nil && pinned(w, h):
 			out = append(out, Finding{Check: OtherKey, Seen: name, Want: Recipient(w), Recipient: name})
 		case w == nil:
@@ -95,7 +95,7 @@ func compareGroups(want, have getsops.KeyGroup) []Finding {
 		}
 	}
 	for _, w := range want {
-		if find(have, func(h keys.MasterKey) bool { return sameKey(w, h) }) == nil {
+		if find(have, func(h recipient.Key) bool { return sameKey(w, h) }) == nil {
 			name := Recipient(w)
 			out = append(out, Finding{Check: Missing, Seen: "it is not sealed for " + name, Want: "every recipient that the rule lists", Recipient: name})
 		}
@@ -103,7 +103,7 @@ func compareGroups(want, have getsops.KeyGroup) []Finding {
 	return out
 }
 
-func find(g getsops.KeyGroup, match func(keys.MasterKey) bool) keys.MasterKey {
+func find(g recipient.Group, match func(recipient.Key) bool) recipient.Key {
 	if i := slices.IndexFunc(g, match); i >= 0 {
 		return g[i]
 	}
@@ -111,12 +111,12 @@ func find(g getsops.KeyGroup, match func(keys.MasterKey) bool) keys.MasterKey {
 }
 
 // Recipient names a recipient as people know it: its kind and its public name.
-func Recipient(k keys.MasterKey) string { return k.TypeToIdentifier() + " " + k.ToString() }
+func Recipient(k recipient.Key) string { return k.Kind() + " " + k.String() }
 
 // sameKey says whether two recipients are one, whatever the version of a Key Vault key.
-func sameKey(a, b keys.MasterKey) bool {
-	kind := a.TypeToIdentifier()
-	if kind != b.TypeToIdentifier() {
+func sameKey(a, b recipient.Key) bool {
+	kind := a.Kind()
+	if kind != b.Kind() {
 		return false
 	}
 	switch kind {
@@ -125,16 +125,16 @@ func sameKey(a, b keys.MasterKey) bool {
 		vb, _ := splitAzure(b)
 		return strings.EqualFold(va, vb)
 	case "pgp":
-		return strings.EqualFold(a.ToString(), b.ToString())
+		return strings.EqualFold(a.String(), b.String())
 	case "kms":
 		// The profile is the sealer's own, and sops may leave it out of the document.
 		return withoutProfile(a) == withoutProfile(b)
 	}
-	return a.ToString() == b.ToString()
+	return a.String() == b.String()
 }
 
-func pinned(rule, doc keys.MasterKey) bool {
-	if rule.TypeToIdentifier() != "azure_kv" {
+func pinned(rule, doc recipient.Key) bool {
+	if rule.Kind() != "azure_kv" {
 		return false
 	}
 	_, want := splitAzure(rule)
@@ -143,14 +143,14 @@ func pinned(rule, doc keys.MasterKey) bool {
 }
 
 // splitAzure parts a key's URL from its version.
-func splitAzure(k keys.MasterKey) (key, version string) {
-	s := k.ToString()
+func splitAzure(k recipient.Key) (key, version string) {
+	s := k.String()
 	i := strings.LastIndexByte(s, '/')
 	return s[:max(i, 0)], s[i+1:]
 }
 
-func withoutProfile(k keys.MasterKey) string {
-	parts := strings.Split(k.ToString(), "|")
+func withoutProfile(k recipient.Key) string {
+	parts := strings.Split(k.String(), "|")
 	if len(parts) == 1 {
 		return parts[0]
 	}
@@ -184,7 +184,7 @@ func (r *Rule) Chooses() bool {
 }
 
 // SameChoice says whether a document selects its values exactly as its rule does, sops's default being a choice too.
-func SameChoice(rule *Rule, doc *getsops.Metadata) bool { return rule.selection() == selectionOf(doc) }
+func SameChoice(rule *Rule, doc *sops.Metadata) bool { return rule.selection() == selectionOf(doc) }
 
 // selection is which values are sealed: the field of the metadata, and its expression or suffix.
 type selection struct{ field, value string }
@@ -195,7 +195,7 @@ func (r *Rule) selection() selection {
 	return firstSet(r.EncryptedRegex, r.UnencryptedRegex, r.EncryptedSuffix, r.UnencryptedSuffix, r.EncryptedCommentRegex, r.UnencryptedCommentRegex)
 }
 
-func selectionOf(m *getsops.Metadata) selection {
+func selectionOf(m *sops.Metadata) selection {
 	return firstSet(m.EncryptedRegex, m.UnencryptedRegex, m.EncryptedSuffix, m.UnencryptedSuffix, m.EncryptedCommentRegex, m.UnencryptedCommentRegex)
 }
 
@@ -206,12 +206,12 @@ func firstSet(values ...string) selection {
 			return selection{fields[i], v}
 		}
 	}
-	return selection{"unencrypted_suffix", getsops.DefaultUnencryptedSuffix}
+	return selection{"unencrypted_suffix", metadata.DefaultUnencryptedSuffix}
 }
 
 // isDefault says whether everything is sealed but what its author marked.
 func (s selection) isDefault() bool {
-	return s == selection{"unencrypted_suffix", getsops.DefaultUnencryptedSuffix}
+	return s == selection{"unencrypted_suffix", metadata.DefaultUnencryptedSuffix}
 }
 
 // covers says whether s is known to seal whatever want seals.

@@ -5,7 +5,8 @@ import (
 	"strings"
 	"testing"
 
-	getsops "github.com/getsops/sops/v3"
+	"github.com/sluice-gitops/sluice/internal/sops"
+	"github.com/sluice-gitops/sluice/internal/sops/recipient"
 )
 
 // parseRule returns the first rule of a text.
@@ -33,28 +34,28 @@ func checks(found []Finding) string {
 func TestADocumentMayNotSealLessThanItsRule(t *testing.T) {
 	for _, tt := range []struct {
 		rule string
-		doc  getsops.Metadata
+		doc  sops.Metadata
 		want string
 	}{
-		{"encrypted_regex: ^(data|stringData)$", getsops.Metadata{EncryptedRegex: "^(data|stringData)$"}, ""},
-		{"encrypted_regex: ^(data|stringData)$", getsops.Metadata{EncryptedRegex: "^(stringData|data|extra)$"}, ""},
-		{"encrypted_regex: ^(data|stringData)$", getsops.Metadata{EncryptedRegex: "^data$"}, "narrowed-rule"},
-		{"encrypted_regex: ^(data|stringData)$", getsops.Metadata{EncryptedRegex: "^(data|stringDat)$"}, "narrowed-rule"},
-		{"encrypted_regex: ^(data|stringData)$", getsops.Metadata{EncryptedRegex: "data"}, "narrowed-rule"}, // wider, but not to be known
-		{"encrypted_regex: ^(data|stringData)$", getsops.Metadata{EncryptedSuffix: "_secret"}, "narrowed-rule"},
-		{"encrypted_regex: ^(data|stringData)$", getsops.Metadata{UnencryptedSuffix: "a"}, "narrowed-rule"},
-		{"encrypted_regex: ^(data|stringData)$", getsops.Metadata{UnencryptedSuffix: "_unencrypted"}, ""},
-		{"encrypted_regex: ^(data|stringData)$", getsops.Metadata{}, ""},
-		{"unencrypted_regex: ^public$", getsops.Metadata{UnencryptedRegex: "^(public|password)$"}, "narrowed-rule"},
-		{"unencrypted_suffix: _plain", getsops.Metadata{UnencryptedSuffix: "n"}, "narrowed-rule"},
-		{"encrypted_comment_regex: ENC", getsops.Metadata{EncryptedCommentRegex: "NEVER"}, "narrowed-rule"},
-		{"unencrypted_comment_regex: PLAIN", getsops.Metadata{UnencryptedCommentRegex: "."}, "narrowed-rule"},
-		{"{}", getsops.Metadata{EncryptedRegex: "^data$"}, ""}, // it leaves the choice to whoever seals
-		{"{}", getsops.Metadata{MACOnlyEncrypted: true}, ""},
-		{"encrypted_regex: ^data$", getsops.Metadata{EncryptedRegex: "^data$", MACOnlyEncrypted: true}, "mac-covers-less"},
-		{"mac_only_encrypted: true", getsops.Metadata{EncryptedRegex: "^data$", MACOnlyEncrypted: true}, "narrowed-rule"},
-		{"mac_only_encrypted: true", getsops.Metadata{MACOnlyEncrypted: true}, ""},
-		{"mac_only_encrypted: true", getsops.Metadata{}, ""},
+		{"encrypted_regex: ^(data|stringData)$", sops.Metadata{EncryptedRegex: "^(data|stringData)$"}, ""},
+		{"encrypted_regex: ^(data|stringData)$", sops.Metadata{EncryptedRegex: "^(stringData|data|extra)$"}, ""},
+		{"encrypted_regex: ^(data|stringData)$", sops.Metadata{EncryptedRegex: "^data$"}, "narrowed-rule"},
+		{"encrypted_regex: ^(data|stringData)$", sops.Metadata{EncryptedRegex: "^(data|stringDat)$"}, "narrowed-rule"},
+		{"encrypted_regex: ^(data|stringData)$", sops.Metadata{EncryptedRegex: "data"}, "narrowed-rule"}, // wider, but not to be known
+		{"encrypted_regex: ^(data|stringData)$", sops.Metadata{EncryptedSuffix: "_secret"}, "narrowed-rule"},
+		{"encrypted_regex: ^(data|stringData)$", sops.Metadata{UnencryptedSuffix: "a"}, "narrowed-rule"},
+		{"encrypted_regex: ^(data|stringData)$", sops.Metadata{UnencryptedSuffix: "_unencrypted"}, ""},
+		{"encrypted_regex: ^(data|stringData)$", sops.Metadata{}, ""},
+		{"unencrypted_regex: ^public$", sops.Metadata{UnencryptedRegex: "^(public|password)$"}, "narrowed-rule"},
+		{"unencrypted_suffix: _plain", sops.Metadata{UnencryptedSuffix: "n"}, "narrowed-rule"},
+		{"encrypted_comment_regex: ENC", sops.Metadata{EncryptedCommentRegex: "NEVER"}, "narrowed-rule"},
+		{"unencrypted_comment_regex: PLAIN", sops.Metadata{UnencryptedCommentRegex: "."}, "narrowed-rule"},
+		{"{}", sops.Metadata{EncryptedRegex: "^data$"}, ""}, // it leaves the choice to whoever seals
+		{"{}", sops.Metadata{MACOnlyEncrypted: true}, ""},
+		{"encrypted_regex: ^data$", sops.Metadata{EncryptedRegex: "^data$", MACOnlyEncrypted: true}, "mac-covers-less"},
+		{"mac_only_encrypted: true", sops.Metadata{EncryptedRegex: "^data$", MACOnlyEncrypted: true}, "narrowed-rule"},
+		{"mac_only_encrypted: true", sops.Metadata{MACOnlyEncrypted: true}, ""},
+		{"mac_only_encrypted: true", sops.Metadata{}, ""},
 	} {
 		text := "creation_rules:\n  - " + tt.rule + "\n"
 		if got := checks(Narrower(parseRule(t, text), &tt.doc)); got != tt.want {
@@ -65,7 +66,7 @@ func TestADocumentMayNotSealLessThanItsRule(t *testing.T) {
 
 func TestFewerGroupsThanTheRuleAsksForAreALowerThreshold(t *testing.T) {
 	const three = "{key_groups: [{pgp: [AA]}, {pgp: [BB]}, {pgp: [CC]}]%s}"
-	group := func(names ...string) (out []getsops.KeyGroup) {
+	group := func(names ...string) (out []recipient.Group) {
 		for _, n := range names {
 			out = append(out, parseRule(t, "creation_rules: [{pgp: "+n+"}]").Groups[0])
 		}
@@ -73,15 +74,15 @@ func TestFewerGroupsThanTheRuleAsksForAreALowerThreshold(t *testing.T) {
 	}
 	for _, tt := range []struct {
 		threshold string
-		doc       getsops.Metadata
+		doc       sops.Metadata
 		want      string
 	}{
-		{"", getsops.Metadata{KeyGroups: group("AA", "BB", "CC"), ShamirThreshold: 3}, ""},
-		{"", getsops.Metadata{KeyGroups: group("AA", "BB", "CC")}, ""},
-		{"", getsops.Metadata{KeyGroups: group("AA", "BB", "CC"), ShamirThreshold: 2}, "lower-threshold"},
-		{", shamir_threshold: 2", getsops.Metadata{KeyGroups: group("AA", "BB", "CC"), ShamirThreshold: 2}, ""},
-		{", shamir_threshold: 2", getsops.Metadata{KeyGroups: group("AA")}, "lower-threshold"},
-		{", shamir_threshold: 2", getsops.Metadata{KeyGroups: group("AA", "BB", "CC"), ShamirThreshold: 3}, ""},
+		{"", sops.Metadata{KeyGroups: group("AA", "BB", "CC"), ShamirThreshold: 3}, ""},
+		{"", sops.Metadata{KeyGroups: group("AA", "BB", "CC")}, ""},
+		{"", sops.Metadata{KeyGroups: group("AA", "BB", "CC"), ShamirThreshold: 2}, "lower-threshold"},
+		{", shamir_threshold: 2", sops.Metadata{KeyGroups: group("AA", "BB", "CC"), ShamirThreshold: 2}, ""},
+		{", shamir_threshold: 2", sops.Metadata{KeyGroups: group("AA")}, "lower-threshold"},
+		{", shamir_threshold: 2", sops.Metadata{KeyGroups: group("AA", "BB", "CC"), ShamirThreshold: 3}, ""},
 	} {
 		r := parseRule(t, "creation_rules: ["+fmt.Sprintf(three, tt.threshold)+"]")
 		if got := checks(Narrower(r, &tt.doc)); got != tt.want {
@@ -110,7 +111,7 @@ func TestRecipientsAreThoseOfTheRule(t *testing.T) {
 	} {
 		rule := parseRule(t, "creation_rules:\n  - "+tt.rule+"\n")
 		doc := parseRule(t, "creation_rules:\n  - "+tt.doc+"\n")
-		if got := checks(Recipients(rule, &getsops.Metadata{KeyGroups: doc.Groups})); got != tt.want {
+		if got := checks(Recipients(rule, &sops.Metadata{KeyGroups: doc.Groups})); got != tt.want {
 			t.Errorf("%s against %s: %q, want %q", tt.doc, tt.rule, got, tt.want)
 		}
 	}

@@ -19,9 +19,8 @@ import (
 	"regexp"
 	"strings"
 
-	getsops "github.com/getsops/sops/v3"
-
 	"github.com/sluice-gitops/sluice/internal/fault"
+	"github.com/sluice-gitops/sluice/internal/sops/recipient"
 )
 
 // Name is the file that rules stand in.
@@ -49,7 +48,7 @@ type Rule struct {
 
 	// Groups are new with every call of For, so that a sealer may write what it wrapped into them. There is one group
 	// without members when the rule names no recipient.
-	Groups          []getsops.KeyGroup
+	Groups          []recipient.Group
 	ShamirThreshold int // 0: all groups
 
 	EncryptedRegex          string

@@ -8,10 +8,12 @@ import (
 	"strings"
 	"testing"
 
-	getsops "github.com/getsops/sops/v3"
+	upstream "github.com/getsops/sops/v3"
 	"github.com/getsops/sops/v3/config"
 
 	"github.com/sluice-gitops/sluice/internal/fault"
+	"github.com/sluice-gitops/sluice/internal/sops"
+	"github.com/sluice-gitops/sluice/internal/sops/recipient"
 )
 
 const (
@@ -70,12 +72,25 @@ func write(t *testing.T, text string) string {
 	return path
 }
 
-func names(groups []getsops.KeyGroup) string {
+func names(groups []recipient.Group) string {
 	var out []string
 	for _, g := range groups {
 		var in []string
 		for _, k := range g {
 			in = append(in, Recipient(k))
+		}
+		out = append(out, "["+strings.Join(in, " ")+"]")
+	}
+	return strings.Join(out, "")
+}
+
+// upstreamNames is names for the library's recipients.
+func upstreamNames(groups []upstream.KeyGroup) string {
+	var out []string
+	for _, g := range groups {
+		var in []string
+		for _, k := range g {
+			in = append(in, k.TypeToIdentifier()+" "+k.ToString())
 		}
 		out = append(out, "["+strings.Join(in, " ")+"]")
 	}
@@ -109,7 +124,7 @@ func TestRulesAreReadAsSopsReadsThem(t *testing.T) {
 				t.Errorf("%s: no rule, and sops has one", name)
 				continue
 			}
-			if g, w := names(got.Groups), names(want.KeyGroups); g != w {
+			if g, w := names(got.Groups), upstreamNames(want.KeyGroups); g != w {
 				t.Errorf("%s: groups\n%s\nwant\n%s", name, g, w)
 			}
 			g := fmt.Sprint(got.ShamirThreshold, got.EncryptedRegex, got.UnencryptedRegex, got.EncryptedSuffix, got.UnencryptedSuffix,
@@ -167,8 +182,8 @@ func TestEveryCallHasItsOwnRecipients(t *testing.T) {
 	}
 	a, _ := f.For("a.yaml")
 	b, _ := f.For("a.yaml")
-	a.Groups[0][0].SetEncryptedDataKey([]byte("wrapped"))
-	if len(b.Groups[0][0].EncryptedDataKey()) > 0 {
+	a.Groups[0][0].SetWrapped([]byte("wrapped"))
+	if len(b.Groups[0][0].Wrapped()) > 0 {
 		t.Error("what one sealer wraps, another one sees")
 	}
 }
@@ -260,7 +275,7 @@ func FuzzParse(f *testing.F) {
 				continue
 			}
 			groups := slices.Clone(r.Groups)
-			doc := &getsops.Metadata{KeyGroups: groups, ShamirThreshold: r.ShamirThreshold, EncryptedRegex: r.EncryptedRegex,
+			doc := &sops.Metadata{KeyGroups: groups, ShamirThreshold: r.ShamirThreshold, EncryptedRegex: r.EncryptedRegex,
 				UnencryptedRegex: r.UnencryptedRegex, EncryptedSuffix: r.EncryptedSuffix, UnencryptedSuffix: r.UnencryptedSuffix,
 				EncryptedCommentRegex: r.EncryptedCommentRegex, UnencryptedCommentRegex: r.UnencryptedCommentRegex, MACOnlyEncrypted: r.MACOnlyEncrypted}
 			if found := append(Narrower(r, doc), Recipients(r, doc)...); len(found) > 0 {

@@ -11,14 +11,13 @@ import (
 	"time"
 
 	"filippo.io/age"
-	getsops "github.com/getsops/sops/v3"
-	sopsage "github.com/getsops/sops/v3/age"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-gitops/sluice/internal/sops"
+	"github.com/sluice-gitops/sluice/internal/sops/recipient"
 	"github.com/sluice-gitops/sluice/internal/testkit"
 )
 
@@ -76,12 +75,12 @@ func (n *Namespace) AgeKey(secret string) (seal func(document string) string) {
 	})
 	return func(document string) string {
 		n.t.Helper()
-		key, err := sopsage.MasterKeyFromRecipient(id.Recipient().String())
+		key, err := recipient.ParseAge(id.Recipient().String())
 		if err != nil {
 			n.t.Fatal(err)
 		}
 		sealed, err := sops.Seal(n.t.Context(), []byte(document), sops.YAML, sops.SealOptions{
-			EncryptedRegex: "^(data|stringData)$", Recipients: []getsops.KeyGroup{{key}},
+			EncryptedRegex: "^(data|stringData)$", Recipients: []recipient.Group{{key}},
 		})
 		if err != nil {
 			n.t.Fatal(err)
