@@ -18,14 +18,15 @@ import (
 // and the bookkeeping of metadata do not count. It names fields and keys, never values.
 func Changed(live, merged *unstructured.Unstructured) []string {
 	var paths []string
-	before, after := relevant(live), relevant(merged)
+	before, after := Meant(live), Meant(merged)
 	walk(before, after, nil, &paths)
 	slices.Sort(paths)
 	return paths
 }
 
-// relevant returns the parts of the object that a manifest can mean.
-func relevant(u *unstructured.Unstructured) map[string]any {
+// Meant returns the fields of an object that a manifest can mean: no status, no apiVersion, and of metadata only labels,
+// annotations, finalizers and ownerReferences. The values are u's own, to be read alone.
+func Meant(u *unstructured.Unstructured) map[string]any {
 	fields := maps.Clone(u.Object)
 	delete(fields, "status")
 	delete(fields, "apiVersion") // the same object, served in another version

@@ -10,31 +10,16 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/sluice-gitops/sluice/internal/plan"
 )
 
 // changes lists the fields in which two states of an object differ, those of its status and of the server's bookkeeping
 // left out. Values of Secrets are masked, and a sealed value counts as what stands in its place.
 func changes(before, after *unstructured.Unstructured) []FieldChange {
 	c := comparison{secret: after.GetKind() == "Secret" && after.GroupVersionKind().Group == ""}
-	c.maps("", meant(before), meant(after))
+	c.maps("", plan.Meant(before), plan.Meant(after))
 	return c.fields
-}
-
-// meant is what of an object a manifest can mean.
-func meant(u *unstructured.Unstructured) map[string]any {
-	out := maps.Clone(u.Object)
-	delete(out, "status")
-	delete(out, "apiVersion")
-	metadata := map[string]any{}
-	if all, ok := out["metadata"].(map[string]any); ok {
-		for _, k := range []string{"labels", "annotations", "finalizers", "ownerReferences"} {
-			if v, ok := all[k]; ok {
-				metadata[k] = v
-			}
-		}
-	}
-	out["metadata"] = metadata
-	return out
 }
 
 type comparison struct {
