@@ -3,8 +3,6 @@ package arm
 import (
 	"maps"
 	"net/http"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/sluice-gitops/sluice/internal/emulator/store"
@@ -64,19 +62,7 @@ func (r *request) cluster(state *store.State) (*store.Cluster, error) {
 }
 
 func (s *Service) listClusters(r *request) (answer, error) {
-	group, only := r.vars["group"]
-	if only {
-		if _, err := r.group(r.state); err != nil {
-			return answer{}, err
-		}
-	}
-	var items []any
-	for _, key := range slices.Sorted(maps.Keys(r.state.Clusters)) {
-		if c := r.state.Clusters[key]; !only || strings.EqualFold(c.Group, group) {
-			items = append(items, clusterBody(r.state, c))
-		}
-	}
-	return okList(items)
+	return listed(r, r.state.Clusters, func(c *store.Cluster) string { return c.Group }, clusterBody)
 }
 
 func (s *Service) getCluster(r *request) (answer, error) {

@@ -1,10 +1,7 @@
 package arm
 
 import (
-	"maps"
 	"net/http"
-	"slices"
-	"strings"
 
 	"github.com/sluice-gitops/sluice/internal/emulator/store"
 	"github.com/sluice-gitops/sluice/internal/emulator/wire"
@@ -31,21 +28,8 @@ func (r *request) identity(state *store.State) (*store.Identity, error) {
 	return nil, notFound(identityType, r.vars["identity"], g.Name)
 }
 
-// listIdentities is for a group or, without one in the path, for the subscription.
 func (s *Service) listIdentities(r *request) (answer, error) {
-	group, only := r.vars["group"]
-	if only {
-		if _, err := r.group(r.state); err != nil {
-			return answer{}, err
-		}
-	}
-	var items []any
-	for _, key := range slices.Sorted(maps.Keys(r.state.Identities)) {
-		if i := r.state.Identities[key]; !only || strings.EqualFold(i.Group, group) {
-			items = append(items, identityBody(r.state, i))
-		}
-	}
-	return okList(items)
+	return listed(r, r.state.Identities, func(i *store.Identity) string { return i.Group }, identityBody)
 }
 
 func (s *Service) putIdentity(r *request) (answer, error) {

@@ -23,6 +23,23 @@ func okList(items []any) (answer, error) {
 	return ok(list{items})
 }
 
+// listed lists what all holds of the group in the path or, without one there, of the subscription, in the order of keys.
+func listed[T, B any](r *request, all map[string]*T, groupOf func(*T) string, body func(*store.State, *T) B) (answer, error) {
+	group, only := r.vars["group"]
+	if only {
+		if _, err := r.group(r.state); err != nil {
+			return answer{}, err
+		}
+	}
+	var items []any
+	for _, key := range slices.Sorted(maps.Keys(all)) {
+		if one := all[key]; !only || strings.EqualFold(groupOf(one), group) {
+			items = append(items, body(r.state, one))
+		}
+	}
+	return okList(items)
+}
+
 func subscription(state *store.State) any {
 	return map[string]any{
 		"id": "/subscriptions/" + state.Subscription, "subscriptionId": state.Subscription, "tenantId": state.Tenant,

@@ -3,7 +3,6 @@ package arm
 import (
 	"maps"
 	"net/http"
-	"slices"
 	"strings"
 	"time"
 
@@ -68,19 +67,9 @@ func (r *request) vault(state *store.State) (*store.Vault, error) {
 }
 
 func (s *Service) listVaults(r *request) (answer, error) {
-	group, only := r.vars["group"]
-	if only {
-		if _, err := r.group(r.state); err != nil {
-			return answer{}, err
-		}
-	}
-	var items []any
-	for _, key := range slices.Sorted(maps.Keys(r.state.Vaults)) {
-		if v := r.state.Vaults[key]; v.Deleted == nil && (!only || strings.EqualFold(v.Group, group)) {
-			items = append(items, vaultBody(r.state, v))
-		}
-	}
-	return okList(items)
+	live := maps.Clone(r.state.Vaults)
+	maps.DeleteFunc(live, func(_ string, v *store.Vault) bool { return v.Deleted != nil })
+	return listed(r, live, func(v *store.Vault) string { return v.Group }, vaultBody)
 }
 
 func (s *Service) getVault(r *request) (answer, error) {
