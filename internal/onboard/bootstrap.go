@@ -40,6 +40,8 @@ type Request struct {
 
 	Patience time.Duration // how long a failure at the pushed revision may last before it is final; 15 s if zero
 	Say      Say
+
+	held holdings // of the cluster's sync
 }
 
 // Bootstrap writes, commits and pushes the manifests, installs them, and waits until the cluster follows the repository
@@ -92,7 +94,17 @@ func (r *Request) inspect(ctx context.Context) (scene, error) {
 		return s, err
 	}
 	r.Manifests.Sources = s.sources(bootstrap.WantFluxSources(r.Manifests.Others), r.ReplaceFlux)
-	return s, s.permit(r.namespace(), r.Manifests.Sources == bootstrap.SourcesFlux, r.ReplaceFlux)
+	fluxServes := r.Manifests.Sources == bootstrap.SourcesFlux
+	if err := s.permit(r.namespace(), fluxServes, r.ReplaceFlux); err != nil {
+		return s, err
+	}
+	if fluxServes && s.kustomize != nil {
+		if err := readable(ctx, r.Client); err != nil {
+			return s, err
+		}
+	}
+	r.held, err = r.holdings(ctx, s)
+	return s, err
 }
 
 // credentials settles the Secret's data; nil: the Secret stays as it is.

@@ -32,6 +32,11 @@ func Install(ctx context.Context, c client.Client, o bootstrap.Options, replaceF
 			Seen: "Flux's source-controller, which is to serve the sources, is not there", Fix: "flux install --components=source-controller -n " + o.Namespace + ", and this command again"}
 	}
 	o.FluxSources = found.sources(o.FluxSources, replaceFlux) == bootstrap.SourcesFlux
+	if o.FluxSources && found.kustomize != nil {
+		if err := readable(ctx, c); err != nil {
+			return err
+		}
+	}
 	text, err := bootstrap.Components(o)
 	if err != nil {
 		return err

@@ -46,8 +46,10 @@ func Publish(ctx context.Context, r *Request) (*Published, error) {
 		return files, err
 	}
 	change.Check = func(head *gitpush.Head) (err error) {
-		p.objects, err = r.build(ctx, head)
-		return err
+		if p.objects, err = r.build(ctx, head); err != nil {
+			return err
+		}
+		return r.held.refuse(p.objects, r)
 	}
 	r.Say("►", "reading branch %q of %s", r.branch(), r.Remote.URL)
 	res, err := r.Remote.Commit(ctx, r.branch(), change)

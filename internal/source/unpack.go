@@ -21,16 +21,19 @@ import (
 	"github.com/sluice-gitops/sluice/internal/fault"
 )
 
+// MaxDownload is how many bytes of an archive are downloaded, unless Limits says otherwise.
+const MaxDownload = 64 << 20
+
 // Limits bounds what an archive may cost. A zero field is the default named beside it.
 type Limits struct {
-	Download int64 // bytes over the network; 64 MiB
+	Download int64 // bytes over the network; MaxDownload
 	Size     int64 // bytes of all files; 256 MiB
 	Files    int   // files and directories; 100,000
 }
 
 func (l Limits) orDefault() Limits {
 	if l.Download <= 0 {
-		l.Download = 64 << 20
+		l.Download = MaxDownload
 	}
 	if l.Size <= 0 {
 		l.Size = 256 << 20
