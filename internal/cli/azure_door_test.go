@@ -33,6 +33,9 @@ type door struct {
 	// true answer kills the process there. nil: never.
 	before, after func(*http.Request) bool
 
+	tty *os.File // stdin and stderr of its processes; nil: nobody is there
+	out string   // what the last one printed on stdout
+
 	one sync.Mutex // held while a request is carried out
 
 	mu      sync.Mutex
@@ -146,8 +149,11 @@ func (d *door) sluice(t testing.TB, args ...string) (code int, stderr string) {
 		"HOME=" + os.TempDir(), "NO_COLOR=1", "HTTPS_PROXY=" + d.url, "SSL_CERT_FILE=" + d.ca, "AZURE_TENANT_ID=" + env.TenantID,
 		"AZURE_CLIENT_ID=" + env.DeveloperClientID, "AZURE_CLIENT_SECRET=" + env.DeveloperSecret, "AZURE_SUBSCRIPTION_ID=" + env.SubscriptionID,
 	}
-	var errs bytes.Buffer
-	c.Stderr = &errs
+	var out, errs bytes.Buffer
+	c.Stdout, c.Stderr = &out, &errs
+	if d.tty != nil {
+		c.Stdin, c.Stderr = d.tty, d.tty
+	}
 	gone := make(chan struct{})
 	d.mu.Lock()
 	err := c.Start()
@@ -164,6 +170,7 @@ func (d *door) sluice(t testing.TB, args ...string) (code int, stderr string) {
 	d.process = nil
 	d.mu.Unlock()
 	close(gone)
+	d.out = out.String()
 	return c.ProcessState.ExitCode(), errs.String()
 }
 

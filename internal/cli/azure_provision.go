@@ -86,6 +86,9 @@ func (p *azureProvision) run(c *cobra.Command) error {
 	if plan.Changes() == 0 && !p.quiet {
 		fmt.Fprintf(p.streams.Err, "Nothing to do: all %d are as wanted.\n", len(plan))
 	}
+	if result.NewRole {
+		fmt.Fprintln(p.streams.Err, "Roles given just now can take up to ten minutes to be known everywhere; until then the vault answers 403 ForbiddenByRbac.")
+	}
 	if p.output == "json" {
 		return p.json(map[string]any{"steps": plan, "result": result})
 	}
@@ -124,9 +127,6 @@ func (p *azureProvision) print(r *provision.Result) {
 		{"identity", r.Identity.Name}, {"client id", r.Identity.ClientID}, {"principal id", r.Identity.PrincipalID}, {"tenant id", r.Tenant},
 		{"trusts", r.Federation.Subject}, {"key", r.KeyURL},
 	})
-	if r.NewRole {
-		fmt.Fprintln(p.streams.Err, "Roles given just now can take up to ten minutes to be known everywhere; until then the vault answers 403 ForbiddenByRbac.")
-	}
 	fmt.Fprintf(out, `
 Next:
   az aks get-credentials -g %s -n %s
