@@ -7,7 +7,10 @@ package aks
 
 import (
 	"embed"
+	"fmt"
 	"io/fs"
+
+	"sigs.k8s.io/yaml"
 )
 
 // Paths inside the sample, from the repository's root.
@@ -28,3 +31,22 @@ var files embed.FS
 
 // Files returns the sample repository, from its root.
 func Files() fs.FS { return files }
+
+// SecretValue returns the clear text that SecretPath holds, and that a working cluster shows.
+func SecretValue() (string, error) {
+	data, err := files.ReadFile(SecretPath)
+	if err != nil {
+		return "", err
+	}
+	var secret struct {
+		StringData map[string]string `json:"stringData"`
+	}
+	if err := yaml.Unmarshal(data, &secret); err != nil {
+		return "", fmt.Errorf("%s: %w", SecretPath, err)
+	}
+	value, ok := secret.StringData[SecretKey]
+	if !ok {
+		return "", fmt.Errorf("%s: no %s", SecretPath, SecretKey)
+	}
+	return value, nil
+}

@@ -137,7 +137,11 @@ func TestPatchesSwitchOnWorkloadIdentityInTheBuild(t *testing.T) {
 	}
 }
 
-func TestTheBuildHoldsTheSecretThatIsNamed(t *testing.T) {
+func TestSecretValueIsWhatTheBuildHolds(t *testing.T) {
+	value, err := SecretValue()
+	if err != nil || value == "" {
+		t.Fatalf("%q, %v", value, err)
+	}
 	for _, r := range build(t, ClusterPath+"/apps").Resources() {
 		if r.GetKind() != "Secret" {
 			continue
@@ -149,8 +153,8 @@ func TestTheBuildHoldsTheSecretThatIsNamed(t *testing.T) {
 		if r.GetName() != SecretName || r.GetNamespace() != SecretNamespace {
 			t.Errorf("secret %s/%s", r.GetNamespace(), r.GetName())
 		}
-		if got, _ := m["stringData"].(map[string]any)[SecretKey].(string); got == "" {
-			t.Errorf("it has no %s", SecretKey)
+		if got := m["stringData"].(map[string]any)[SecretKey]; got != value {
+			t.Errorf("built %q, accessor gives %q", got, value)
 		}
 		return
 	}
