@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 	"time"
 
@@ -19,6 +20,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/sluice-gitops/sluice/internal/azure/arm"
+	"github.com/sluice-gitops/sluice/internal/azure/cloud"
 )
 
 // aksScope is what a token for the API server of any AKS cluster is for.
@@ -87,7 +89,11 @@ func (k *Kustomizations) describeAKS(ctx context.Context, cred azcore.TokenCrede
 	if err != nil || !strings.EqualFold(id.ResourceType.String(), "Microsoft.ContainerService/managedClusters") {
 		return "", nil, fmt.Errorf("its key cluster is no resource id of a managed cluster: /subscriptions/…/resourceGroups/…/providers/Microsoft.ContainerService/managedClusters/…")
 	}
-	c, err := arm.New(id.SubscriptionID, cred, azcore.ClientOptions{Transport: k.Options.azure})
+	o := azcore.ClientOptions{Transport: k.Options.azure}
+	if own, ok := cloud.OfAuthority(os.Getenv("AZURE_AUTHORITY_HOST")); ok {
+		o.Cloud = own.SDK()
+	}
+	c, err := arm.New(id.SubscriptionID, cred, o)
 	if err != nil {
 		return "", nil, err
 	}
