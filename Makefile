@@ -86,6 +86,7 @@ bench: peers ## measure Sluice beside Flux, for half an hour or more: docs/bench
 soak: peers ## the property tests with long histories, and the hand-over of 200 Kustomizations
 	SLUICE_SOAK_STEPS=500 go test -timeout 60m -count=1 -run AnyHistory -v ./internal/reconcile
 	SLUICE_SOAK_FAULTS=1 go test -timeout 60m -count=1 -parallel 2 ./internal/reconcile/faults
+	SLUICE_SOAK_FAULTS=1 go test -timeout 60m -count=1 -run AProcessKilled ./internal/cli
 	cd bench && SLUICE_HANDOVER_APPS=200 go test -timeout 60m -count=1 -run HandOver -v .
 
 image: ## dist/: an OCI image for linux/amd64 and linux/arm64, without Docker (TARGETS=linux/amd64: that one alone)

@@ -181,6 +181,7 @@ func killedAt(t *testing.T, template string, args []string, p point) (everything
 	switch {
 	case p.n == 0 && code != 0:
 		t.Fatalf("undisturbed: exit %d\n%s", code, stderr)
+	case p.n > 0 && code == 0 && soakAzure: // how often it asks how far Azure is differs from run to run
 	case p.n > 0 && code != -1:
 		t.Fatalf("it was not killed but ended with %d after %d requests\n%s", code, *seen, stderr)
 	case p.n > 0:
