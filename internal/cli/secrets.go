@@ -70,8 +70,12 @@ func sweeper() ([]string, error) {
 // person is the identity of whoever runs the command, with one ring for all files of it, which asks recipients of the
 // kinds in order first.
 func (s Streams) person(profile string, order ...string) (*keyring.Ring, keyring.Identity, error) {
+	limit, err := s.keyTimeout()
+	if err != nil {
+		return nil, keyring.Identity{}, err
+	}
 	id, err := keyring.Workstation(context.Background(), keyring.WorkstationOptions{Env: s.Env, Stderr: s.Err, AWSProfile: profile})
-	return keyring.New(keyring.Options{Order: order}), id, err
+	return keyring.New(keyring.Options{Order: order, Timeout: limit}), id, err
 }
 
 // input reads all of standard input.

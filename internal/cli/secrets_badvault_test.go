@@ -2,6 +2,7 @@ package cli
 
 import (
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -51,5 +52,42 @@ func TestAKeyServiceThatFailsIsNamedAndOtherFilesAreDone(t *testing.T) {
 				t.Errorf("after %s: the file that failed was written, or the other one was not\n%s", time.Since(start), out)
 			}
 		})
+	}
+}
+
+// A service that takes the connection and says nothing holds nobody longer than the limit, and no other file at all.
+func TestAKeyServiceThatNeverAnswersEndsAtTheLimit(t *testing.T) {
+	b := newBench(t)
+	s := newKeyServices(t)
+	b.env = append(append(b.env, s.env...), "SLUICE_KEY_TIMEOUT=1s")
+	b.write("vault.yaml", sample)
+	b.write("age.yaml", sample)
+	b.write("new.yaml", sample)
+	b.must("encrypt", "--hc-vault-transit", s.vaultURI(), "-i", "vault.yaml")
+	b.must("encrypt", "--age", b.recipient, "-i", "age.yaml")
+	sealed, other := b.read("vault.yaml"), b.read("age.yaml")
+	over := make(chan struct{})
+	t.Cleanup(func() { close(over) })
+	s.refuse = func(_ http.ResponseWriter, r *http.Request) {
+		select {
+		case <-r.Context().Done():
+		case <-over:
+		}
+	}
+	start := time.Now()
+	for _, args := range [][]string{{"rotate", "-i", "vault.yaml", "age.yaml"}, {"decrypt", "vault.yaml"}, {"encrypt", "--hc-vault-transit", s.vaultURI(), "-i", "new.yaml"}} {
+		code, out, errOut := b.sluice(args...)
+		if code != 128 || !strings.Contains(errOut, "no answer within 1s") || !strings.Contains(errOut, "hc_vault "+s.vaultURI()) || !strings.Contains(errOut, "  fix  ") || strings.Contains(out+errOut, "CANARY") {
+			t.Errorf("%v: exit %d\n%s%s", args, code, out, errOut)
+		}
+	}
+	if took := time.Since(start); took > 60*time.Second { // three limits, and the starts of a busy machine
+		t.Errorf("it took %s", took)
+	}
+	if b.read("vault.yaml") != sealed || b.read("new.yaml") != sample || b.read("age.yaml") == other {
+		t.Error("a file that failed was written, or the other one was not")
+	}
+	if code, _, errOut := b.process(os.Args[0], []string{"secrets", "decrypt", "age.yaml"}, "", "SLUICE_KEY_TIMEOUT=soon"); code == 0 || !strings.Contains(errOut, "SLUICE_KEY_TIMEOUT") {
+		t.Errorf("a limit that is none: exit %d, %s", code, errOut)
 	}
 }

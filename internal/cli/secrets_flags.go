@@ -169,6 +169,7 @@ func (f *secretsFlags) engine() (*secrets.Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	e.Wrap = wrapsNoHuawei(keyring.Wrapper{Azure: public, Online: f.ring.Online(f.person)}.Wrap)
-	return e, nil
+	limit, err := f.streams.keyTimeout()
+	e.Wrap = wrapsNoHuawei(wrapsInTime(keyring.Wrapper{Azure: public, Online: f.ring.Online(f.person)}.Wrap, limit))
+	return e, err
 }

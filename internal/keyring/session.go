@@ -119,9 +119,11 @@ func (s *session) unwrapOnce(ctx context.Context, k recipient.Key) ([]byte, erro
 		if part := s.ring.cache.get(key); part != nil {
 			return part, nil
 		}
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.ring.opts.Timeout)
+		caller := context.WithoutCancel(ctx)
+		ctx, cancel := context.WithTimeout(caller, s.ring.opts.Timeout)
 		defer cancel()
 		part, err := s.guarded(ctx, k)
+		err = NoAnswer(caller, err, describe(k), s.ring.opts.Timeout)
 		if err == nil {
 			s.ring.cache.put(key, part)
 		} else if turnedAway(err) {

@@ -48,7 +48,7 @@ func (r *renderer) open(ctx context.Context) error {
 	}
 	_ = group.Wait() // errs has them in the order of the files
 	if err := ctx.Err(); err != nil {
-		return err
+		return late(docs, err)
 	}
 	for i, d := range docs {
 		if errs[i] != nil && fault.From(errs[i]) == nil && !errors.Is(errs[i], context.Canceled) {
@@ -129,6 +129,20 @@ func hasFormat(p string) bool {
 		return true
 	}
 	return false
+}
+
+// late names a document that was not opened when the time was over; a render that was cancelled is nobody's fault.
+func late(docs []*sealed, err error) error {
+	for _, d := range docs {
+		if d.plain == nil && errors.Is(err, context.DeadlineExceeded) {
+			return &fault.Fault{
+				Code: "SLU-SOPS-103", Hop: fault.HopSOPS, File: d.path, Reason: reasonBuild, Err: err,
+				Seen: "it was not opened within the Kustomization's timeout", Why: "a key service did not answer in time",
+				Fix: "ask the service of the file's keys whether it is well, or raise spec.timeout",
+			}
+		}
+	}
+	return err
 }
 
 // notOpened is a failure that the opener has no fault for.

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/sluice-gitops/sluice/internal/fault"
 	"github.com/sluice-gitops/sluice/internal/source"
@@ -132,5 +133,32 @@ func TestAPanickingOpenerFailsItsRenderAndPrintsNothing(t *testing.T) {
 	}
 	if text := f.Multiline(); strings.Contains(text, "CANARY") || strings.Contains(text, "s03-value") {
 		t.Errorf("the fault repeats what was panicked with: %s", text)
+	}
+}
+
+// Whoever reads the status must learn which file waited for whom, not that a context ended.
+func TestADocumentThatIsNotOpenedInTimeIsNamed(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	_, err := Render(ctx, Request{
+		Tree: sealedTree(12), Encrypted: fakeEncrypted,
+		Open: func(ctx context.Context, p string, data []byte) ([]byte, error) {
+			if p == "s03.yaml" {
+				<-ctx.Done()
+				return nil, ctx.Err()
+			}
+			return fakeOpen(ctx, p, data)
+		},
+	})
+	if f := fault.From(err); f == nil || f.Code != "SLU-SOPS-103" || f.File != "s03.yaml" || !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("got %v", err)
+	}
+	gone, leave := context.WithCancel(t.Context())
+	_, err = Render(gone, Request{Tree: sealedTree(2), Encrypted: fakeEncrypted, Open: func(context.Context, string, []byte) ([]byte, error) {
+		leave()
+		return nil, gone.Err()
+	}})
+	if !errors.Is(err, context.Canceled) || fault.From(err) != nil {
+		t.Errorf("a render that was cancelled: %v", err)
 	}
 }
