@@ -20,7 +20,7 @@ func (s yamlStore) Write(branches []tree.Branch) ([]byte, error) {
 	case indent < 0:
 		return nil, ErrNoForm
 	}
-	if out, ok := writePlain(branches, indent); ok {
+	if out, ok := writeLarge(branches, indent); ok {
 		return out, nil
 	}
 	var out bytes.Buffer
