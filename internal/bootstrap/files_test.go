@@ -126,7 +126,7 @@ func TestPatchesListedTheOldWayAreNotListedTwice(t *testing.T) {
 resources: [gotk-components.yaml, gotk-sync.yaml]
 patchesStrategicMerge: [patches/kustomize-controller-deployment.yaml, ./patches/kustomize-controller-service-account.yaml]
 `
-	got, err := KustomizationYAML([]byte(text), patchPaths...)
+	got, err := kustomizationYAML([]byte(text), []string{ComponentsFile, SyncFile}, patchPaths)
 	if err != nil || string(got) != text {
 		t.Errorf("err %v, got\n%s", err, got)
 	}

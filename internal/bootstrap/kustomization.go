@@ -18,13 +18,9 @@ const (
 	KustomizationFile = "kustomization.yaml"
 )
 
-// KustomizationYAML returns the flux-system folder's kustomization.yaml with the two generated files as resources and
-// patches as patch files. An existing one keeps everything it says, comments and order included, and gains what it
-// lacks; when it lacks nothing it comes back byte for byte.
-func KustomizationYAML(existing []byte, patches ...string) ([]byte, error) {
-	return kustomizationYAML(existing, []string{ComponentsFile, SyncFile}, patches)
-}
-
+// kustomizationYAML returns the flux-system folder's kustomization.yaml with resources and with patches as patch files.
+// An existing one keeps everything it says, comments and order included, and gains what it lacks; when it lacks nothing
+// it comes back byte for byte.
 func kustomizationYAML(existing []byte, resources, patches []string) ([]byte, error) {
 	if len(strings.TrimSpace(string(existing))) == 0 {
 		existing = []byte("apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\n")

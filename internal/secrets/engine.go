@@ -160,12 +160,8 @@ func lineEnds(in, out []byte, f sops.Format) []byte {
 	return bytes.ReplaceAll(out, []byte("\n"), []byte("\r\n"))
 }
 
-// Exit codes of sops for what this package finds.
-const (
-	exitGeneric   = 1
-	exitSetFormat = 7
-	exitConflict  = 8
-)
+// exitGeneric is sops's exit code for what has none of its own.
+const exitGeneric = 1
 
 func secretFault(number, path, seen, why, fix string, exit int) *fault.Fault {
 	return &fault.Fault{Code: "SLU-SECRET-" + number, Hop: fault.HopSOPS, File: path, Seen: seen, Why: why, Fix: fix, Exit: exit}
