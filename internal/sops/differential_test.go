@@ -24,6 +24,7 @@ var texts = []string{
 	"[list]", "{a: b}", "letter{", "letter}", "letter,", "letter]", "letter[", "- item", "---", "...", "----BEGIN", "=", "<<", "*alias", "&anchor", "!tag", "%percent", "@at", "`tick`",
 	"'single'", "\"double\"", "back\\slash", " leading", "trailing ", "two\nlines\n", "two\nlines", "\n", "\ttab", "tab\tin", "crlf\r\n", "nul\x00", "bell\a", "ünïcödé", "letters\u2028line",
 	"\ufeffbom", "invalid\xff", "wordwordword.", "wordwordword-", "wordword/word", "sops_", "y", "n", "true", "a=b", "a = b", "; c", "# c", "${x}", "%(y)s", "a\\nb", "<&>",
+	"v1", "No", "OFF", "Y", "nUll", "TRUE", "Null", "off", "e1", "E5", "inf", "Inf", "o7", "x-", "t_f", "tRue", "A-b_9", "N", "oN", "yEs", "nan", "b1", "a1e5",
 	"1wordword", "0xabcdefg", "12e45y", "2001-01-01T00:00:00Zulu", "123:456:y", "1.e+5", "0b1010", "0o1234", "0x1p-10", "1234_5678", "first\n\n  indented\nlast", "  \n x", "x\n\n\n",
 	strings.Repeat("long words ", 30), strings.Repeat("unbroken", 40), "a\n# not a comment\nb\n", "- a\n- b\n", "\u0085nel", "emoji 🔑", "trailing\n ", "tab\n\tindented\n",
 }

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"go.yaml.in/yaml/v3"
+
 	"github.com/sluice-gitops/sluice/internal/sops/tree"
 )
 
@@ -37,7 +39,16 @@ func TestLargeMappingsAreWrittenAsTheLibraryWritesThem(t *testing.T) {
 	usual := manyEntries
 	defer func() { manyEntries = usual }()
 	large := 0
-	for range 4000 {
+	const letters = "aenNyYoOtTfFuUlLsSrR0x1_-"
+	word := func() string {
+		var w []byte
+		for range 1 + r.IntN(5) {
+			w = append(w, letters[r.IntN(len(letters))])
+		}
+		return string(w)
+	}
+	for i := range 4000 {
+		words[i%5] = word()
 		branches := []tree.Branch{{{Key: "first", Value: randomValue(r, 1)}, {Key: "second", Value: randomValue(r, 4)}, {Key: words[r.IntN(len(words))], Value: randomValue(r, 2)}}}
 		if r.IntN(3) == 0 {
 			branches = append(branches, tree.Branch{{Key: "other", Value: randomValue(r, 2)}})
@@ -56,5 +67,36 @@ func TestLargeMappingsAreWrittenAsTheLibraryWritesThem(t *testing.T) {
 	}
 	if large < 2000 {
 		t.Errorf("only %d documents went that way: nothing much was compared", large)
+	}
+}
+
+// Every word of up to three letters, and all that mean something, in any case.
+func TestShortWordsAreQuotedAsTheLibraryQuotesThem(t *testing.T) {
+	check := func(w string) {
+		if !surelyPlain(w) {
+			return
+		}
+		want := &yaml.Node{}
+		if err := want.Encode(w); err != nil || want.Style != 0 || want.Tag != "!!str" || want.Value != w {
+			t.Errorf("%q is not written as it stands: %+v, %v", w, want, err)
+		}
+	}
+	const chars = "aAbBcCdDeEfFgGhHiIjJkKlLmMnNoOpPqQrRsStTuUvVwWxXyYzZ019-_"
+	for _, a := range chars {
+		check(string(a))
+		for _, b := range chars {
+			check(string([]rune{a, b}))
+		}
+	}
+	for _, word := range []string{"yes", "off", "true", "null", "false", "nan", "inf", "infin", "none", "undef"} {
+		for mask := range 1 << len(word) {
+			w := []byte(word)
+			for i := range w {
+				if mask>>i&1 == 1 {
+					w[i] -= 'a' - 'A'
+				}
+			}
+			check(string(w))
+		}
 	}
 }

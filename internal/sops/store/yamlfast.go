@@ -165,9 +165,12 @@ func length(v any, indent int) (n int) {
 
 // surelyPlain tells strings that YAML writes as they stand, such as every sealed value: they are longer than any word with
 // a meaning of its own (false), begin with a letter or hold one that no number and no date has, and hold nothing that
-// could end a plain scalar.
+// could end a plain scalar. Shorter ones are words of letters, digits and dashes that mean nothing.
 func surelyPlain(s string) bool {
-	if len(s) <= len("false") || s[len(s)-1] == ':' {
+	if len(s) <= len("false") {
+		return plainWord(s)
+	}
+	if s[len(s)-1] == ':' {
 		return false
 	}
 	word := letter(s[0])
@@ -182,6 +185,24 @@ func surelyPlain(s string) bool {
 		word = word || strings.IndexByte("ghjklmqrsuvwy", c|0x20) >= 0
 	}
 	return word
+}
+
+// plainWord knows the words that YAML 1.1 and 1.2 take for something else, in any case.
+func plainWord(s string) bool {
+	if s == "" || !letter(s[0]) {
+		return false
+	}
+	for i := range len(s) {
+		if c := s[i]; !letter(c) && !digit(c) && c != '-' && c != '_' {
+			return false
+		}
+	}
+	for _, meaning := range [...]string{"y", "n", "yes", "no", "on", "off", "true", "false", "null"} {
+		if len(s) == len(meaning) && strings.EqualFold(s, meaning) {
+			return false
+		}
+	}
+	return true
 }
 
 func letter(c byte) bool { return c|0x20 >= 'a' && c|0x20 <= 'z' }
