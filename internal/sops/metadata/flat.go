@@ -31,7 +31,7 @@ func flatten(v any, at string, out *tree.Branch) {
 	}
 }
 
-// Flat flattens what Write gives, with a prefix before each key.
+// flat flattens what Write gives, with a prefix before each key.
 func flat(m tree.Branch, prefix string) (out tree.Branch) {
 	for _, item := range m {
 		flatten(item.Value, prefix+item.Key.(string), &out)
@@ -59,7 +59,7 @@ func unflatten(flat tree.Branch) (tree.Branch, error) {
 			return nil, ErrFlat
 		}
 		n := root.place(key)
-		if n.set {
+		if n == nil || n.set {
 			return nil, ErrFlat
 		}
 		n.value, n.set = item.Value, true
@@ -75,27 +75,45 @@ func unflatten(flat tree.Branch) (tree.Branch, error) {
 	return b, nil
 }
 
-// place finds the node of a flattened key, making those on the way.
+// maxSteps bounds the depth of a flattened key: sops's own have six steps.
+const maxSteps = 100
+
+// place finds the node of a flattened key, making those on the way; nil if the key goes too deep.
 func (n *node) place(path string) *node {
-	for list := false; ; {
-		next, rest, restIsList := path, "", false
-		m, l := strings.Index(path, mapStep), strings.Index(path, listStep)
-		switch {
-		case m >= 0 && (l < 0 || m < l):
-			next, rest = path[:m], path[m+len(mapStep):]
-		case l >= 0:
-			next, rest, restIsList = path[:l], path[l+len(listStep):], true
+	list := false
+	for range maxSteps {
+		end, next := nextStep(path)
+		name := path
+		if end >= 0 {
+			name = path[:end]
 		}
 		if list {
-			position, _ := strconv.Atoi(next) // sops takes what is no number for 0
+			position, _ := strconv.Atoi(name) // sops takes what is no number for 0
 			n = child(&n.positions, position)
 		} else {
-			n = child(&n.keys, next)
+			n = child(&n.keys, name)
 		}
-		if m < 0 && l < 0 {
+		if end < 0 {
 			return n
 		}
-		path, list = rest, restIsList
+		path, list = path[end+len(next):], next == listStep
+	}
+	return nil
+}
+
+// nextStep finds the next separator in one pass, which a key of many of one kind would otherwise make a pass each.
+func nextStep(path string) (at int, step string) {
+	for i := 0; ; i++ {
+		j := strings.Index(path[i:], "__")
+		if j < 0 {
+			return -1, ""
+		}
+		i += j
+		for _, step := range [...]string{mapStep, listStep} {
+			if strings.HasPrefix(path[i:], step) {
+				return i, step
+			}
+		}
 	}
 }
 
