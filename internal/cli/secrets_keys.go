@@ -12,6 +12,7 @@ import (
 
 	"github.com/sluice-gitops/sluice/internal/azure/keyvault"
 	"github.com/sluice-gitops/sluice/internal/fault"
+	"github.com/sluice-gitops/sluice/internal/secrets"
 	"github.com/sluice-gitops/sluice/internal/secrets/check"
 	"github.com/sluice-gitops/sluice/internal/secrets/keys"
 )
@@ -98,7 +99,7 @@ func (s Streams) fetchKeys(ctx context.Context, vault keys.Vault, dir string, ur
 		if !changed {
 			note = "already there"
 		}
-		fmt.Fprintf(s.Out, "%s\t%s\t%s\n", k.ID, note, path)
+		fmt.Fprintf(s.Out, "%s\t%s\t%s\n", k.ID, note, secrets.Shown(path))
 	}
 	return nil
 }

@@ -61,7 +61,7 @@ func (e *Engine) sealOptions(path string, rule *rules.Rule, f sops.Format, secre
 		s.EncryptedRegex = secretValues
 		tell = append(tell, "no rule says what to encrypt: as for every Kubernetes Secret, the values under data and stringData are ("+secretValues+")")
 	case secret && s.empty():
-		tell = append(tell, fmt.Sprintf("the rule at %s, line %d, encrypts every value of the Secret, its kind and name too: add encrypted_regex: %s there", rule.File, rule.Line, secretValues))
+		tell = append(tell, fmt.Sprintf("the rule at %s encrypts every value of the Secret, its kind and name too: add encrypted_regex: %s there", place(rule), secretValues))
 	}
 	o.EncryptedRegex, o.UnencryptedRegex = s.EncryptedRegex, s.UnencryptedRegex
 	o.EncryptedSuffix, o.UnencryptedSuffix = s.EncryptedSuffix, s.UnencryptedSuffix
@@ -101,7 +101,7 @@ func (e *Engine) nobody(path string, rule *rules.Rule) error {
 	config, _ := e.Config.For(e.name(path))
 	switch {
 	case rule != nil:
-		f.Why = fmt.Sprintf("the rule at %s, line %d, lists no recipient", rule.File, rule.Line)
+		f.Why = fmt.Sprintf("the rule at %s lists no recipient", place(rule))
 	case config != nil:
 		f.Why = fmt.Sprintf("%s has %d rules, and the path_regex of none matches the file", config.Path, config.Len())
 		f.Fix = "correct a path_regex in " + config.Path + ", or name a recipient: --age age1…"

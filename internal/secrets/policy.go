@@ -2,6 +2,9 @@ package secrets
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
 
 	"github.com/sluice-gitops/sluice/internal/secrets/check"
 	"github.com/sluice-gitops/sluice/internal/secrets/rules"
@@ -23,10 +26,10 @@ func (e *Engine) enforce(path string, rule *rules.Rule, m *sops.Metadata) (tell 
 	for _, f := range rules.Recipients(rule, m) {
 		switch {
 		case f.Check != rules.Unlisted:
-			tell = append(tell, fmt.Sprintf("%s, and the rule at %s, line %d, wants %s: sluice secrets updatekeys", f.Seen, rule.File, rule.Line, f.Want))
+			tell = append(tell, fmt.Sprintf("%s, and the rule at %s wants %s: sluice secrets updatekeys", f.Seen, place(rule), f.Want))
 		case !e.AllowUnlisted:
 			return nil, secretFault("002", path, f.Seen+", whom the rules do not list",
-				fmt.Sprintf("the rule at %s, line %d wants %s; SOPS's MAC does not protect the list, so somebody may have added to it in the file", rule.File, rule.Line, f.Want),
+				fmt.Sprintf("the rule at %s wants %s; SOPS's MAC does not protect the list, so somebody may have added to it in the file", place(rule), f.Want),
 				"take it away with sluice secrets updatekeys, list it in .sops.yaml, or repeat the command with --allow-unlisted", exitGeneric)
 		}
 	}
@@ -49,6 +52,21 @@ func (e *Engine) result(path string, rule *rules.Rule, m *sops.Metadata, before,
 
 func tooNarrow(path string, rule *rules.Rule, seen, want string) error {
 	return secretFault("001", path, "the file would be sealed more narrowly than the rules say: "+seen,
-		fmt.Sprintf("the rule at %s, line %d wants %s; SOPS's MAC does not protect this setting, so somebody may have changed it in the file", rule.File, rule.Line, want),
+		fmt.Sprintf("the rule at %s wants %s; SOPS's MAC does not protect this setting, so somebody may have changed it in the file", place(rule), want),
 		"encrypt the file anew under the rule, or repeat the command with --allow-narrower", exitGeneric)
+}
+
+// place says where a rule stands, as file:line.
+func place(r *rules.Rule) string { return Shown(r.File) + ":" + strconv.Itoa(r.Line) }
+
+// Shown is a path as somebody in the current folder would write it: relative, where it lies below that folder.
+func Shown(path string) string {
+	here, err := os.Getwd()
+	if err != nil {
+		return path
+	}
+	if rel, err := filepath.Rel(here, path); err == nil && filepath.IsLocal(rel) {
+		return rel
+	}
+	return path
 }

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -15,21 +16,27 @@ import (
 // standIns are the commands of a page that `sluice env` stands for without Azure.
 var standIns = []string{"az login", "az aks get-credentials -g gitops -n sluice-aks"}
 
-// exampleRemote is where the pages' repository is; the platform's is on loopback, and not https.
-const exampleRemote = "https://git.example.com/team/gitops.git"
+// What the pages call the repository and the key. The platform's repository is on loopback, and not https; what its key is
+// called stands in $KEY.
+const (
+	exampleRemote = "https://git.example.com/team/gitops.git"
+	exampleVault  = "my-vault.vault.azure.net"
+	exampleKey    = "https://" + exampleVault + "/keys/sops"
+)
 
-// Azure's and Git's ids, which differ from run to run, and how long something took, which nobody compares.
+// Azure's and Git's ids, which differ from run to run; how long something took, and when, nobody compares.
 var (
-	ids  = regexp.MustCompile(`\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b|\b[0-9a-f]{32}\b|\b[0-9a-f]{40}\b|\bkv-[a-z2-7]{13}\b`)
+	ids  = regexp.MustCompile(`\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b|(?:\b|_)[0-9a-f]{32}\b|\b[0-9a-f]{40}\b|\bkv-[a-z2-7]{13}\b`)
 	took = regexp.MustCompile(`\([0-9.]+m?s\)`)
+	date = regexp.MustCompile(`\b20\d\d-\d\d-\d\d\b`)
 )
 
 // page is a document whose console blocks are run.
 type page struct {
-	ts     *testscript.TestScript
-	remote string
-	now    map[string]string // ids in the page: those of this run
-	differ []string
+	ts             *testscript.TestScript
+	command, print *strings.Replacer // from what the page calls things to what they are called here, and back
+	now            map[string]string // ids in the page: those of this run
+	differ         []string
 }
 
 // cmdPage runs, in the current folder, the commands of docs/PAGE's console blocks one after another: what is printed must be
@@ -42,8 +49,7 @@ func cmdPage(ts *testscript.TestScript, neg bool, args []string) {
 	path := filepath.Join(ts.Getenv("ROOTBIN"), "..", "docs", args[0])
 	data, err := os.ReadFile(path)
 	ts.Check(err)
-	ts.Check(ts.Exec("git", "remote", "get-url", "origin"))
-	p := &page{ts: ts, now: map[string]string{}, remote: strings.TrimSpace(ts.ReadFile("stdout"))}
+	p := newPage(ts)
 	_, block, found := strings.Cut(string(data), "```yaml\n")
 	block, _, closed := strings.Cut(block, "```\n")
 	if !found || !closed {
@@ -88,6 +94,20 @@ func cmdPage(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
+func newPage(ts *testscript.TestScript) *page {
+	var here, there []string
+	if ts.Exec("git", "remote", "get-url", "origin") == nil {
+		remote := strings.TrimSpace(ts.ReadFile("stdout"))
+		here, there = append(here, exampleRemote, remote+" --allow-insecure-http"), append(there, remote, exampleRemote)
+	}
+	if key := ts.Getenv("KEY"); key != "" {
+		u, err := url.Parse(key)
+		ts.Check(err)
+		here, there = append(here, exampleKey, key), append(there, key, exampleKey, u.Host, exampleVault)
+	}
+	return &page{ts: ts, now: map[string]string{}, command: strings.NewReplacer(here...), print: strings.NewReplacer(there...)}
+}
+
 // current is a command of the page with this run's ids.
 func (p *page) current(command string) string {
 	return ids.ReplaceAllStringFunc(command, func(id string) string {
@@ -103,7 +123,7 @@ func (p *page) run(command string) string {
 	if slices.Contains(standIns, command) {
 		return ""
 	}
-	command = strings.ReplaceAll(command, exampleRemote, p.remote+" --allow-insecure-http")
+	command = p.command.Replace(command)
 	// What a controller does after bootstrap said that it is done can take a moment.
 	for start := time.Now(); ; time.Sleep(100 * time.Millisecond) {
 		err := p.ts.Exec("sh", "-c", "exec 2>&1; "+command)
@@ -114,7 +134,7 @@ func (p *page) run(command string) string {
 			p.ts.Fatalf("%s: %v\n%s", command, err, p.ts.ReadFile("stdout"))
 		}
 	}
-	out := strings.ReplaceAll(p.ts.ReadFile("stdout"), p.remote, exampleRemote)
+	out := p.print.Replace(p.ts.ReadFile("stdout"))
 	if out != "" && !strings.HasSuffix(out, "\n") {
 		out += "\n"
 	}
@@ -123,7 +143,9 @@ func (p *page) run(command string) string {
 
 // compare holds what the page says against what was printed, and learns from lines that agree which ids stand for which.
 func (p *page) compare(said, printed string) {
-	plain := func(s string) string { return took.ReplaceAllString(ids.ReplaceAllString(s, "ID"), "(TIME)") }
+	plain := func(s string) string {
+		return date.ReplaceAllString(took.ReplaceAllString(ids.ReplaceAllString(s, "ID"), "(TIME)"), "DATE")
+	}
 	if plain(said) != plain(printed) {
 		p.differ = append(p.differ, fmt.Sprintf("--- the page\n%s--- printed\n%s", said, printed))
 	}
