@@ -54,7 +54,7 @@ func (p *pair) end() {
 }
 
 // TestTwoProcessesAtOnceMakeOne runs the program twice at once, in step from change to change, so that each is decided by
-// who is a moment earlier. Both must end well, the later one saying what the other one did, and make what one makes.
+// who is a moment earlier. Both must end well and make what one makes, and the later one says what the other one made.
 func TestTwoProcessesAtOnceMakeOne(t *testing.T) {
 	for name, k := range killings {
 		if k.args[0] != "provision" {
@@ -90,7 +90,10 @@ func TestTwoProcessesAtOnceMakeOne(t *testing.T) {
 			if step.rounds == 0 {
 				t.Errorf("the two never met, in %d changes", requests)
 			}
-			if text := said[0] + said[1]; !strings.Contains(text, "somebody else was first") {
+			// Who makes or recovers something finds it there. Two that update write the same twice: when the first has
+			// ended by then, Azure answers the second as it did the first, and there is nothing to tell.
+			updates := !strings.Contains(said[0]+said[1], "✓ create") && !strings.Contains(said[0]+said[1], "✓ recover")
+			if text := said[0] + said[1]; !updates && !strings.Contains(text, "somebody else was first") {
 				t.Errorf("neither speaks of the other:\n%s", text)
 			}
 			if got, err := s.everything(); err != nil || got != want {
