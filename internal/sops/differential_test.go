@@ -310,6 +310,9 @@ func writeBoth(t *testing.T, f Format, branches []tree.Branch) {
 		if gotErr != nil && noForm(branches) {
 			continue // a comment or an odd key where the format has none; upstream writes its own structures out
 		}
+		if gotErr == nil && f == INI && errors.Is(wantErr, errPanicked) {
+			continue // an empty line in a comment: listed in docs/decisions/0004-own-document-model.md
+		}
 		if (gotErr == nil) != (wantErr == nil) || gotErr == nil && !bytes.Equal(got, want) {
 			t.Fatalf("%s: %#v is written as\n%s%v\nupstream writes\n%s%v", f, branches, got, gotErr, want, wantErr)
 		}

@@ -99,9 +99,9 @@ func writeSection(section *ini.Section, keys tree.Branch) error {
 		case tree.Comment:
 			switch {
 			case i == 0:
-				section.Comment = key.Text
+				section.Comment = commentLines(key.Text)
 			case last != nil:
-				last.Comment = key.Text
+				last.Comment = commentLines(key.Text)
 			}
 		case string:
 			switch item.Value.(type) {
@@ -117,6 +117,20 @@ func writeSection(section *ini.Section, keys tree.Branch) error {
 		}
 	}
 	return nil
+}
+
+// commentLines gives empty lines of a comment the mark that the library looks for in each line.
+func commentLines(comment string) string {
+	if comment == "" {
+		return ""
+	}
+	lines := strings.Split(comment, ini.LineBreak)
+	for i, line := range lines {
+		if line == "" {
+			lines[i] = ";"
+		}
+	}
+	return strings.Join(lines, ini.LineBreak)
 }
 
 // WriteValue implements Store.
