@@ -75,9 +75,7 @@ func TestEachKeyServiceOpensWhatItsIdentityMayAndNamesWhatItMayNot(t *testing.T)
 			if f.Hop != fault.HopVault || f.File == "" {
 				t.Errorf("fault %+v", f)
 			}
-			if name != "vault" { // which says the same of both
-				wantFault(t, open(t, r.For(s.identity(t, "nobody", "nobody")), doc), "SLU-VAULT-021")
-			}
+			wantFault(t, open(t, r.For(s.identity(t, "nobody", "nobody")), doc), "SLU-VAULT-021")
 			wantFault(t, open(t, r.For(Identity{Name: "none"}), doc), "SLU-KEYRING-001")
 		})
 	}

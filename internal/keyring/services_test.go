@@ -241,8 +241,10 @@ func (s *services) serveVault(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	fail := func(status int, text string) { answer(w, status, map[string]any{"errors": []string{text}}) }
-	_, allowed := s.may(r.Header.Get("X-Vault-Token"), m[1]+"/"+m[3])
+	known, allowed := s.may(r.Header.Get("X-Vault-Token"), m[1]+"/"+m[3])
 	switch {
+	case !known:
+		fail(403, "permission denied")
 	case !allowed:
 		fail(403, "1 error occurred:\n\t* permission denied\n\n")
 	case m[2] == "encrypt":

@@ -125,6 +125,7 @@ func signInRefused(k Key, path, role string, status int, body []byte) error {
 	if u, err := url.Parse(k.Address); err == nil && u.Host != "" {
 		host = u.Host
 	}
+	words := strings.ToLower(string(body))
 	why := "the role must exist at " + path + ", be bound to the ServiceAccount and its namespace, and have the audience " + k.Address
 	for _, p := range []struct{ phrase, why string }{
 		{"invalid role name", "the role does not exist at " + path},
@@ -132,18 +133,31 @@ func signInRefused(k Key, path, role string, status int, body []byte) error {
 		{"service account name not authorized", "the role is not bound to this ServiceAccount"},
 		{"namespace not authorized", "the role is not bound to this namespace"},
 		{"invalid audience", "the role's audience is not " + k.Address},
+		{"invalid subject", "the role is bound to another subject than this ServiceAccount"},
+		{"token is expired", "the token has expired: the server's clock and the cluster's differ"},
+		{"token signature", "the auth method does not have the key of the cluster that signed the token"},
+		{"could not load configuration", "the auth method is mounted there, and nobody has configured it"},
 		{"no handler for route", "no auth method is mounted there"},
+		{"permission denied", "no auth method is mounted there, or the one that is does not accept the cluster's tokens"},
 	} {
-		if strings.Contains(strings.ToLower(string(body)), p.phrase) {
+		if strings.Contains(words, p.phrase) {
 			why = p.why
 			break
 		}
 	}
-	namespace, name, _ := strings.Cut(role, "_")
 	about := kms.Key{Service: "Vault", Name: "role " + role + " of " + path + " at " + host, Host: host}
 	f := about.Malformed(fmt.Sprintf("Vault refused the sign-in (%d)", status), why,
-		"vault write -address="+k.Address+" "+strings.TrimSuffix(path, "/login")+"/role/"+role+" bound_service_account_names="+name+
-			" bound_service_account_namespaces="+namespace+" audience="+k.Address+" token_policies=sops-decrypt")
+		"vault write -address="+k.Address+" "+strings.TrimSuffix(path, "/login")+"/role/"+role+" "+binding(k, role, words)+" token_policies=sops-decrypt")
 	f.Code = "SLU-KEY-025"
 	return f
+}
+
+// binding is what makes the role the ServiceAccount's. The jwt method, which is known by its words, has other fields for it
+// than the kubernetes method.
+func binding(k Key, role, words string) string {
+	namespace, name, _ := strings.Cut(role, "_")
+	if strings.Contains(words, "could not be found") || strings.Contains(words, "error validating token") {
+		return "role_type=jwt user_claim=sub bound_subject=system:serviceaccount:" + namespace + ":" + name + " bound_audiences=" + k.Address
+	}
+	return "bound_service_account_names=" + name + " bound_service_account_namespaces=" + namespace + " audience=" + k.Address
 }

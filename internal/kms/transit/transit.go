@@ -120,11 +120,18 @@ func (c *Client) post(ctx context.Context, k Key, op string, in, out any) error 
 	case status == http.StatusOK:
 		return nil
 	}
+	if op == "encrypt" {
+		about.Grant = grant(k, op)
+	}
 	code, kind := classify(status, refusal)
 	if c.opts.SignIn != nil && (kind == kms.Unauthenticated || kind == kms.Forbidden) {
 		c.opts.SignIn.forget(k.Address) // it may have been revoked, or lack what its role was given since
 	}
-	return about.Refusal(status, code, kind)
+	f := about.Refusal(status, code, kind)
+	if code == sealed {
+		f.Why, f.Fix = "it was restarted or sealed, and nobody has given it its unseal keys since", "vault operator unseal -address="+origin(k)
+	}
+	return f
 }
 
 func (c *Client) tokenFor(ctx context.Context, k Key) (string, error) {
@@ -192,15 +199,40 @@ func (c *Client) about(k Key) kms.Key {
 	}
 	return kms.Key{
 		Service: "Vault", Name: k.Engine + "/" + k.Name + " at " + host, Host: host,
-		SignIn: "vault token lookup -address=https://" + host,
-		Grant:  "vault policy write sops-decrypt - <<< 'path \"" + path.Join(k.Engine, "decrypt", k.Name) + "\" { capabilities = [\"update\"] }'",
-		Show:   "vault read -address=https://" + host + " " + path.Join(k.Engine, "keys", k.Name),
+		SignIn: "vault token lookup -address=" + origin(k),
+		Grant:  grant(k, "decrypt"),
+		Show:   "vault read -address=" + origin(k) + " " + path.Join(k.Engine, "keys", k.Name),
 	}
 }
+
+// origin is the server's address as vault's command takes it.
+func origin(k Key) string {
+	if u, err := url.Parse(k.Address); err == nil && u.Host != "" && u.Scheme == "http" {
+		return "http://" + u.Host
+	} else if err == nil && u.Host != "" {
+		return "https://" + u.Host
+	}
+	return "<address>"
+}
+
+// grant is the command that permits an operation with the key.
+func grant(k Key, op string) string {
+	return "vault policy write -address=" + origin(k) + " sops-" + op + " - <<< 'path \"" + path.Join(k.Engine, op, k.Name) + "\" { capabilities = [\"update\"] }'"
+}
+
+// sealed is the code of a server that has no key to its own storage.
+const sealed = "(vault is sealed)"
+
+// unknownToken is the whole answer to a token that Vault up to 1.14 does not know, or no longer; what a policy refuses is
+// told in a list: "1 error occurred: …".
+var unknownToken = lazyregexp.New(`^\s*\{\s*"errors"\s*:\s*\[\s*"permission denied"\s*\]\s*\}\s*$`)
 
 // classify finds the cause in Vault's words, which are no code, by phrases that its sources hold.
 func classify(status int, body []byte) (code string, kind kms.Kind) {
 	text := strings.ToLower(string(body))
+	if status == http.StatusForbidden && unknownToken.MatchString(text) {
+		return "(permission denied)", kms.Unauthenticated
+	}
 	for _, p := range []struct {
 		phrase string
 		kind   kms.Kind
@@ -211,7 +243,8 @@ func classify(status int, body []byte) (code string, kind kms.Kind) {
 		{"invalid ciphertext", kms.BadCiphertext},
 		{"message authentication failed", kms.BadCiphertext},
 		{"ciphertext or signature version is disallowed", kms.Unusable},
-		{"invalid token", kms.Unauthenticated},
+		{"not supported for key type", kms.Unusable},
+		{"invalid token", kms.Unauthenticated}, // beside "permission denied", from Vault 1.15 on
 		{"missing client token", kms.Unauthenticated},
 		{"permission denied", kms.Forbidden},
 	} {
