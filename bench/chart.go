@@ -33,8 +33,8 @@ func chart(lines []result) string {
 		fmt.Fprintf(&b, `<text x="%d" y="%d" text-anchor="end">%s</text>`+"\n", left-8, y+15, html.EscapeString(v.name))
 		fmt.Fprintf(&b, `<rect x="%d" y="%d" width="%.1f" height="20" fill="#2f6fb0"/>`+"\n", left, y, max(x(v.ratio)-left, 1))
 		fmt.Fprintf(&b, `<text x="%.1f" y="%d">%.3g×</text>`+"\n", x(max(v.ratio, v.target))+6, y+15, v.ratio)
-		fmt.Fprintf(&b, `<line x1="%[1]f" y1="%d" x2="%[1]f" y2="%d" stroke="#c0392b" stroke-width="2"/>`+"\n", x(v.target), y-2, y+22)
+		fmt.Fprintf(&b, `<line x1="%[1]f" y1="%[2]d" x2="%[1]f" y2="%[3]d" stroke="#c0392b" stroke-width="2"/>`+"\n", x(v.target), y-2, y+22)
 	}
-	fmt.Fprintf(&b, `<text x="%d" y="%d" fill="#555">times less than Flux, logarithmic; red: the target</text>`+"\n</svg>\n", left, step*len(bars)+28)
+	fmt.Fprintf(&b, `<text x="%d" y="%d" fill="#555">times less than Flux, or sops, logarithmic; red: the target</text>`+"\n</svg>\n", left, step*len(bars)+28)
 	return b.String()
 }
