@@ -45,9 +45,11 @@ test: build ## test everything, end to end too
 	$(MAKE) --no-print-directory parity
 	go test -timeout 45m -count=1 ./e2e
 
+# Vault is built first (minutes, once): the packages that start it are tested side by side.
 judges: build ## test against programs that are not ours (.ci/run installs them)
 	@if [ -z "$(JUDGED)" ]; then echo "no test has the build tag judges"; else \
-	set -x; go test -timeout 30m -count=1 -tags judges -run Judge $(JUDGED); fi
+	set -x; (cd internal/testkit/realvault/server && go tool -n server); \
+	go test -timeout 30m -count=1 -tags judges -run Judge $(JUDGED); fi
 
 check: ## formatting, vet, staticcheck, and the laws of internal/lawtest
 	@unformatted=$$(gofmt -l $$(git ls-files --cached --others --exclude-standard '*.go' | xargs -r ls 2>/dev/null)); \

@@ -51,6 +51,7 @@ both sealed the same values. Binary files are one value, so that selections do n
 | age, 2 of 3 groups | themselves; the third group is a Key Vault key |
 | Key Vault | the emulator, behind Azure's own host names |
 | Vault transit, AWS KMS, GCP KMS | servers of the test that answer as the services' API references say, which both commands reach by sops's own settings: the key's URI, ` + "`AWS_ENDPOINT_URL`, `SOPS_GCP_KMS_ENDPOINT`" + ` |
+| Vault transit with HashiCorp's server | not in this table: building that server takes minutes. ` + "`make judges`" + ` measures the same cells with it (` + "`TestJudgeVaultInteroperation`" + `), all of which have to be ✓ |
 | PGP | not in this table: sops has no PGP without a gpg program. ` + "`make judges`" + ` measures the same cells with GnuPG (` + "`TestJudgePGPInteroperation`" + `), all of which have to be ✓ |
 | Huawei Cloud KMS | not there: no key of it is opened or wrapped, and a file for it alone is refused by name |
 
