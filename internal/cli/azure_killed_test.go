@@ -22,11 +22,14 @@ var soakAzure = os.Getenv("SLUICE_SOAK_FAULTS") != ""
 // swift makes what takes long on Azure take long enough to be met under way.
 var swift = &emulated.Pace{Cluster: 40 * time.Millisecond, Vault: 20 * time.Millisecond, Group: 20 * time.Millisecond, Purge: 20 * time.Millisecond, Register: 20 * time.Millisecond}
 
-// killings are commands that are killed, by what they find in the subscription.
-var killings = map[string]struct {
+// killing is a command that is killed, and how the subscription gets to be what it finds there.
+type killing struct {
 	args    []string
 	prepare func(s *subscription) error
-}{
+}
+
+// killings are told apart by what they find in the subscription.
+var killings = map[string]killing{
 	"nothing there": {args: []string{"provision", "-g", "g"}},
 	"by roles":      {args: []string{"provision", "-g", "g", "--rbac"}},
 	"providers never used": {args: []string{"provision", "-g", "g"}, prepare: func(s *subscription) error {
@@ -133,6 +136,21 @@ func (d *door) at(p point) (requests *int) {
 	return requests
 }
 
+// undisturbed prepares a subscription, and tells what a run on a copy of it ends in, after how many requests.
+func undisturbed(t *testing.T, k killing) (template, want string, requests int) {
+	t.Helper()
+	template = t.TempDir()
+	s := openSubscription(t, template, swift)
+	if k.prepare != nil {
+		if err := k.prepare(s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.close()
+	want, requests = killedAt(t, template, k.args, point{})
+	return template, want, requests
+}
+
 // TestAProcessKilledAtAnyRequestIsEndedByTheNext kills the program by SIGKILL at each request that may change something
 // (SLUICE_SOAK_FAULTS: at each), once before it is carried out and once after, in a subscription of its own each time,
 // and runs it again: the subscription must then be, to the last property, as after an undisturbed run.
@@ -140,15 +158,7 @@ func TestAProcessKilledAtAnyRequestIsEndedByTheNext(t *testing.T) {
 	for name, k := range killings {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			template := t.TempDir()
-			s := openSubscription(t, template, swift)
-			if k.prepare != nil {
-				if err := k.prepare(s); err != nil {
-					t.Fatal(err)
-				}
-			}
-			s.close()
-			want, requests := killedAt(t, template, k.args, point{})
+			template, want, requests := undisturbed(t, k)
 			if requests == 0 {
 				t.Fatal("no request is worth a kill")
 			}

@@ -62,16 +62,8 @@ func TestTwoProcessesAtOnceMakeOne(t *testing.T) {
 		}
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			template := t.TempDir()
+			template, want, requests := undisturbed(t, k)
 			s := openSubscription(t, template, swift)
-			if k.prepare != nil {
-				if err := k.prepare(s); err != nil {
-					t.Fatal(err)
-				}
-			}
-			s.close()
-			want, requests := killedAt(t, template, k.args, point{})
-			s = openSubscription(t, template, swift)
 			step := newPair()
 			var said [2]string
 			var both sync.WaitGroup

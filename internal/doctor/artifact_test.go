@@ -20,23 +20,6 @@ import (
 	"github.com/sluice-gitops/sluice/internal/testkit"
 )
 
-// ociDefinition is as much of another controller's definition as the test needs.
-const ociDefinition = `---
-apiVersion: apiextensions.k8s.io/v1
-kind: CustomResourceDefinition
-metadata: {name: ocirepositories.source.toolkit.fluxcd.io}
-spec:
-  group: source.toolkit.fluxcd.io
-  names: {kind: OCIRepository, listKind: OCIRepositoryList, plural: ocirepositories, singular: ocirepository}
-  scope: Namespaced
-  versions:
-  - name: v1
-    served: true
-    storage: true
-    subresources: {status: {}}
-    schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}
-`
-
 // artifact packs the sealed file as another source controller does, and returns how a status refers to it.
 func (w *world) artifact(address string) (*meta.Artifact, []byte) {
 	w.t.Helper()
@@ -51,7 +34,7 @@ func (w *world) artifact(address string) (*meta.Artifact, []byte) {
 
 func TestTheFilesOfAnArtifactAreReadAsTheControllerReadsThem(t *testing.T) {
 	w := newWorld(t)
-	testkit.InstallCRDs(t, testkit.Cluster(t), []byte(ociDefinition))
+	testkit.InstallSourceKind(t, "OCIRepository", "ocirepositories")
 	var status atomic.Int32
 	status.Store(http.StatusOK)
 	var data []byte

@@ -23,23 +23,6 @@ import (
 	"github.com/sluice-gitops/sluice/internal/testkit"
 )
 
-// kindCRD is as much of another controller's definition as a test needs.
-const kindCRD = `---
-apiVersion: apiextensions.k8s.io/v1
-kind: CustomResourceDefinition
-metadata: {name: KIND_PLURAL.source.toolkit.fluxcd.io}
-spec:
-  group: source.toolkit.fluxcd.io
-  names: {kind: KIND_NAME, listKind: KIND_NAMEList, plural: KIND_PLURAL, singular: KIND_SINGULAR}
-  scope: Namespaced
-  versions:
-  - name: v1
-    served: true
-    storage: true
-    subresources: {status: {}}
-    schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}
-`
-
 // depot serves archives, as another source controller does.
 type depot struct {
 	*httptest.Server
@@ -100,7 +83,7 @@ func TestSourcesOfOthersServeKustomizationsOnceTheirKindIsThere(t *testing.T) {
 	w.start()
 	w.poke(k)
 	w.until(k, "False", "the cluster has no ExternalArtifact")
-	installKind(t, "ExternalArtifact", "externalartifacts")
+	testkit.InstallSourceKind(t, "ExternalArtifact", "externalartifacts")
 	w.poke(k)
 	w.until(k, "False", "ExternalArtifact/"+w.namespace+"/app does not exist")
 
@@ -143,7 +126,7 @@ func TestSourcesOfOthersServeKustomizationsOnceTheirKindIsThere(t *testing.T) {
 }
 
 func TestAnArtifactThatCannotBeUsedIsToldInTheKustomization(t *testing.T) {
-	installKind(t, "Bucket", "buckets")
+	testkit.InstallSourceKind(t, "Bucket", "buckets")
 	w, d := newWorld(t), newDepot(t)
 	obj := &sourcev1.Bucket{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "app"}}
 	w.create(obj)
@@ -164,13 +147,6 @@ func TestAnArtifactThatCannotBeUsedIsToldInTheKustomization(t *testing.T) {
 	if _, err := w.configMap("git"); !apierrors.IsNotFound(err) {
 		t.Errorf("the Bucket's Kustomization applied the GitRepository: %v", err)
 	}
-}
-
-// installKind serves one of the kinds that Sluice only reads.
-func installKind(t *testing.T, kind, plural string) {
-	t.Helper()
-	text := strings.NewReplacer("KIND_NAME", kind, "KIND_PLURAL", plural, "KIND_SINGULAR", strings.ToLower(kind)).Replace(kindCRD)
-	testkit.InstallCRDs(t, testkit.Cluster(t), []byte(text))
 }
 
 func (w *world) ready(k *Kustomization, status metav1.ConditionStatus, text string) error {

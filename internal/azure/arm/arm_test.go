@@ -17,7 +17,6 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/keyvault/armkeyvault"
 
 	"github.com/sluice-gitops/sluice/internal/azure/identity"
-	"github.com/sluice-gitops/sluice/internal/emulator"
 	"github.com/sluice-gitops/sluice/internal/fault"
 	"github.com/sluice-gitops/sluice/internal/testkit"
 	"github.com/sluice-gitops/sluice/internal/testkit/azureserver"
@@ -41,7 +40,7 @@ func developer(t *testing.T, e *azureserver.Server) (*Client, azcore.TokenCreden
 
 // TestEverythingIsMadeOnceAndThenLeftAlone runs the onboarding twice; the second run may not write.
 func TestEverythingIsMadeOnceAndThenLeftAlone(t *testing.T) {
-	e := azureserver.New(t, emulator.Options{})
+	e := azureserver.New(t, azureserver.Options{})
 	c, _ := developer(t, e)
 	ctx, env := t.Context(), e.Env()
 	const group, location = "sluice", "westeurope"
@@ -100,7 +99,7 @@ func puts(e *azureserver.Server) int {
 }
 
 func TestAChangedFederatedCredentialIsPutRight(t *testing.T) {
-	e := azureserver.New(t, emulator.Options{})
+	e := azureserver.New(t, azureserver.Options{})
 	c, _ := developer(t, e)
 	ctx := t.Context()
 	if _, err := c.EnsureGroup(ctx, "g", "westeurope"); err != nil {
@@ -122,7 +121,7 @@ func TestAChangedFederatedCredentialIsPutRight(t *testing.T) {
 }
 
 func TestADeletedVaultIsRecoveredWithItsKeys(t *testing.T) {
-	e := azureserver.New(t, emulator.Options{})
+	e := azureserver.New(t, azureserver.Options{})
 	c, _ := developer(t, e)
 	ctx, env := t.Context(), e.Env()
 	if _, err := c.EnsureGroup(ctx, "g", "westeurope"); err != nil {
@@ -151,7 +150,7 @@ func TestADeletedVaultIsRecoveredWithItsKeys(t *testing.T) {
 }
 
 func TestAVaultInRBACModeIsNotTouched(t *testing.T) {
-	e := azureserver.New(t, emulator.Options{})
+	e := azureserver.New(t, azureserver.Options{})
 	c, _ := developer(t, e)
 	ctx, env := t.Context(), e.Env()
 	if _, err := c.EnsureGroup(ctx, "g", "westeurope"); err != nil {
@@ -175,7 +174,7 @@ func TestAVaultInRBACModeIsNotTouched(t *testing.T) {
 }
 
 func TestMissingThingsAreNamed(t *testing.T) {
-	e := azureserver.New(t, emulator.Options{})
+	e := azureserver.New(t, azureserver.Options{})
 	c, _ := developer(t, e)
 	ctx := t.Context()
 	_, _, err := c.EnsureIdentity(ctx, "no-such-group", "flux", "westeurope")

@@ -22,8 +22,11 @@ type Server struct {
 	stop func()
 }
 
+// Options are the emulator's: what stands above Azure's clients needs them, and must not know the emulator.
+type Options = emulator.Options
+
 // New starts one. Without o.Dir its state is in a folder of the test's.
-func New(t testing.TB, o emulator.Options) *Server {
+func New(t testing.TB, o Options) *Server {
 	t.Helper()
 	if o.Dir == "" {
 		o.Dir = t.TempDir()
